@@ -1,0 +1,32 @@
+# The two promises: `make sweep` runs the main job, `make test` passes the tests; both set everything up by themselves.
+PYTHON ?= python3
+PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch install page names>'
+BIN := .venv/bin
+
+.PHONY: sweep test check format clean
+
+sweep: .venv/ready
+	$(BIN)/optical sweep sweeps/quickstart.py
+
+test: .venv/ready
+	RAY_ADDRESS=local $(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_EXTRA) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv artifacts runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,181 @@
+"""The verbs. `main` reads the command line; each verb's module is imported only when it is called, so `optical --help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optical_ray.errors import OpticalError
+
+if TYPE_CHECKING:
+    from optical_ray.sweep import Sweep
+
+DESCRIPTION = """Cross-lingual retrieval by optimal-transport distillation: train one student, or sweep a question over many.
+
+A frozen English teacher encodes the English side of bitext, a multilingual student the foreign side; an optimal-transport plan aligns their
+tokens. Results go to a run folder (runs/), what trials share goes to a store (artifacts/)."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    parser = argparse.ArgumentParser(prog="optical", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--verbose", action="store_true", help="log what happens inside, with tracebacks of every error")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    data = verbs.add_parser("data", help="build a bitext corpus, or show what is in it").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    for action, text in (
+        ("build", "harvest, clean, split and write the corpus (a Ray Data job)"),
+        ("show", "languages, pairs and what was dropped"),
+    ):
+        verb = data.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        verb.set_defaults(run=f"data:{action}")
+        verb.add_argument(
+            "source",
+            nargs="?",
+            default="catalogs",
+            help="`catalogs`: catalogs of the pinned wheels (default); else a folder of lang=<code>/*.parquet (columns english, text)",
+        )
+        verb.add_argument(
+            "overrides",
+            nargs="*",
+            metavar="FIELD=VALUE",
+            help="corpus fields, such as min_pairs=500 (`optical recipe fields` lists them under corpus)",
+        )
+        _store(verb)
+        if action == "build":
+            verb.add_argument("--in-process", action="store_true", help="without Ray, one language after the other")
+            _address(verb)
+
+    train = verbs.add_parser(
+        "train",
+        help="one distillation, from bitext to test rows",
+        description="One distillation. Killed and started again, it continues from its last checkpoint. One worker needs no Ray.",
+    )
+    train.set_defaults(run="train:train")
+    train.add_argument("recipe", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
+    train.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="recipe fields to replace, such as transport.epsilon=0.1")
+    train.add_argument(
+        "--workers", type=int, default=1, help="data-parallel workers; above 1 through Ray Train, with the same global batches (default 1)"
+    )
+    train.add_argument("--threads", type=int, default=None, help="threads of each worker (default: the machine's cores over the workers)")
+    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where student and transport run (default cpu)")
+    _address(train)
+    _out(train)
+    _store(train)
+
+    sweep = verbs.add_parser(
+        "sweep",
+        help="run every trial of a sweep file, then report",
+        description="Run a sweep: Ray Tune and Optuna over the file's trials, then the table and the report.",
+    )
+    sweep.set_defaults(run="sweep:sweep_file")
+    sweep.add_argument("file", type=Path, metavar="FILE", help="a Python file with a SWEEP, such as sweeps/quickstart.py")
+    _sweep_options(sweep)
+
+    report = verbs.add_parser(
+        "report",
+        help="table, figures and page from a run folder",
+        description="Write report/index.html, figures and tables from a running, killed or finished run.",
+    )
+    report.set_defaults(run="report:report")
+    report.add_argument("folder", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart-0123456789ab")
+    report.add_argument("--out", type=Path, default=None, help="where to write (default: RUN/report)")
+
+    recipe = verbs.add_parser("recipe", help="what a recipe holds").add_subparsers(dest="action", required=True, metavar="ACTION")
+    fields = recipe.add_parser(
+        "fields", help="every field, its type, default and meaning", description="Every recipe field with type, default, unit and meaning."
+    )
+    fields.set_defaults(run="recipe:fields")
+    show = recipe.add_parser(
+        "show",
+        help="a recipe as JSON: the defaults, or a sweep file's base",
+        description="Print a recipe as JSON, ready for `optical train`.",
+    )
+    show.set_defaults(run="recipe:show")
+    show.add_argument(
+        "--sweep", type=Path, default=None, metavar="FILE", help="take the base recipe of this sweep file (default: the package's defaults)"
+    )
+    show.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="fields to replace")
+    return parser
+
+
+def _out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where run folders go (default runs)")
+
+
+def _store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store", type=Path, default=Path("artifacts"), help="where corpora, tokenizers and teacher tokens are kept (default artifacts)"
+    )
+
+
+def _address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        default=None,
+        metavar="ADDRESS",
+        help="Ray cluster: local (a private one), auto (the one on this machine) or HOST:PORT (default: RAY_ADDRESS, else local)",
+    )
+
+
+def _sweep_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="print the trials and stop; no Ray, nothing written")
+    parser.add_argument("--resume", action="store_true", help="go on with a sweep that was begun: finished trials stay, the rest runs")
+    parser.add_argument(
+        "--trials", type=int, default=None, metavar="N", help="trials in all: the grid's, then searched ones (default: the file's)"
+    )
+    parser.add_argument("--concurrent", type=int, default=None, metavar="N", help="trials at a time (default: the file's)")
+    _address(parser)
+    _out(parser)
+    _store(parser)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `optical` command."""
+    options = build_parser().parse_args(arguments)
+    module, _, function = options.run.partition(":")
+    _exit_with(lambda: getattr(importlib.import_module(f"optical_ray.cli.{module}"), function)(options), options.verbose)
+
+
+def run(sweep: Sweep) -> None:
+    """What a sweep file calls at its end, so that `python sweeps/quickstart.py` is `optical sweep sweeps/quickstart.py`."""
+    parser = argparse.ArgumentParser(description=sweep.question)
+    parser.add_argument("--verbose", action="store_true", help="log what happens inside, with tracebacks of every error")
+    _sweep_options(parser)
+    options = parser.parse_args()
+
+    def go() -> int | None:
+        from optical_ray.cli.sweep import run_sweep_options
+
+        return run_sweep_options(sweep, options, sys.argv[0])
+
+    _exit_with(go, options.verbose)
+
+
+def _exit_with(verb: object, verbose: bool) -> None:
+    assert callable(verb)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        code = verb()
+    except OpticalError as error:
+        if verbose:
+            raise
+        print(f"optical: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("optical: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.stdout.flush()
+    sys.exit(code or 0)

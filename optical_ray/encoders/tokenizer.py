@@ -1,0 +1,107 @@
+"""Tokenizers: one trained on the bitext for students from scratch, or a folder's own; texts -> ragged token ids."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from optical_ray.config import Config
+
+log = logging.getLogger(__name__)
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+
+
+class TokenizerConfig(Config):
+    """Byte-pair encoding shared by all languages of the corpus, so that a language set never changes the student's vocabulary."""
+
+    vocab_size: PositiveInt = 16_000
+    """Pieces, special tokens included."""
+    min_frequency: int = Field(default=2, ge=1)
+    """Merge only pairs seen at least this often."""
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, folder: Path) -> None:
+    """Train byte-pair encoding on texts in a given order and save it as a Hugging Face tokenizer folder.
+
+    Deterministic: the same texts in the same order give the same merges (one thread; the parallel count breaks ties by arrival).
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(True)]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size, min_frequency=config.min_frequency, special_tokens=list(SPECIAL.values()), show_progress=False
+    )
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+    ids = [(token, tokenizer.token_to_id(token)) for token in (SPECIAL["cls_token"], SPECIAL["sep_token"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ids)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL).save_pretrained(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTable:
+    """Token ids of many texts, ragged: text i owns ids[offsets[i]:offsets[i + 1]]."""
+
+    ids: NDArray[np.int32]
+    content: NDArray[np.bool_]
+    """True at tokens that carry mass: not padding, CLS, SEP, prefix, mask."""
+    offsets: NDArray[np.int64]
+    """int64 [texts + 1]."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, prefix: str = "") -> TokenTable:
+    """Token ids of texts, special tokens included, cut to `max_tokens`; special and prefix tokens are not content.
+
+    Args:
+        tokenizer: A fast tokenizer (its offsets tell the prefix from the text).
+        texts: UTF-8 strings, not empty.
+        max_tokens: Length limit, special tokens included.
+        prefix: Put before every text, such as "query: "; carries no mass.
+    """
+    if len(texts) == 0:
+        return TokenTable(np.zeros(0, np.int32), np.zeros(0, np.bool_), np.zeros(1, np.int64))
+    encoded: Any = tokenizer(
+        [prefix + text for text in texts],
+        truncation=True,
+        max_length=max_tokens,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=bool(prefix),
+        return_attention_mask=False,
+        verbose=False,
+    )
+    lengths = np.fromiter((len(row) for row in encoded["input_ids"]), np.int64, len(texts))
+    total = int(lengths.sum())
+    ids = np.fromiter((token for row in encoded["input_ids"] for token in row), np.int32, total)
+    special = np.fromiter((flag for row in encoded["special_tokens_mask"] for flag in row), np.int8, total)
+    content = special == 0
+    if prefix:
+        ends = np.fromiter((end for row in encoded["offset_mapping"] for _, end in row), np.int64, total)
+        content &= ends > len(prefix)
+    return TokenTable(ids, content, np.concatenate([[0], lengths.cumsum()]))

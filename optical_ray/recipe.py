@@ -1,0 +1,83 @@
+"""Recipe: everything that determines a number. Resources stands beside it: where and how many, which determines none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from optical_ray.artifacts import fingerprint
+from optical_ray.config import Config
+from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.plan_config import BatchConfig
+from optical_ray.encoders.student import StudentConfig
+from optical_ray.encoders.teacher import TeacherConfig
+from optical_ray.encoders.tokenizer import TokenizerConfig
+from optical_ray.errors import ResourceError
+from optical_ray.languages.mixing import MixingConfig
+from optical_ray.languages.sets import LanguageSetConfig
+from optical_ray.retrieval.config import EvaluationConfig
+from optical_ray.training.config import ObjectiveConfig, TrainingConfig
+from optical_ray.transport.cost import CostConfig
+from optical_ray.transport.sinkhorn import SinkhornConfig
+
+
+class Recipe(Config):
+    """One distillation, from bitext to per-query outcomes. Frozen; two equal recipes give equal numbers at equal threads."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    languages: LanguageSetConfig = LanguageSetConfig()
+    mixing: MixingConfig = MixingConfig()
+    batch: BatchConfig = BatchConfig()
+    cost: CostConfig = CostConfig()
+    transport: SinkhornConfig = SinkhornConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = Field(default=0, ge=0)
+    """Root of every random choice of the trial: initial weights, order of the rows, dropout."""
+
+    @property
+    def fingerprint(self) -> str:
+        """40 hex digits of everything above."""
+        return fingerprint(self.to_dict())
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's name everywhere: the first 12 hex digits of the fingerprint."""
+        return self.fingerprint[:12]
+
+    @property
+    def arm(self) -> str:
+        """What was trained: `OT`, `OT + contrastive`, `contrastive`, or `none` (the untrained control)."""
+        return self.objective.arm if self.training.max_steps > 0 else "none"
+
+
+class Resources(Config):
+    """Where a trial runs. Recorded, never fingerprinted: it may change the last bits of a sum, never the result's meaning."""
+
+    workers: PositiveInt = 1
+    """Data-parallel workers; 1 runs in the trial's own process, without Ray Train."""
+    threads: PositiveInt = 1
+    """Torch threads of each worker. Bit-for-bit repetition needs equal threads."""
+    gpus_per_worker: float = Field(default=0.0, ge=0.0)
+    """GPUs reserved for each worker; below 1, workers share one."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where student and transport run."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ResourceError when the recipe's batch cannot be dealt out to the workers."""
+        groups = recipe.batch.pairs // recipe.batch.group
+        if groups % self.workers:
+            raise ResourceError(
+                f"{self.workers} workers cannot share {groups} groups of {recipe.batch.group} pairs evenly; "
+                f"lower batch.group (batch.pairs={recipe.batch.pairs}) or change the number of workers"
+            )
+        if self.device == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise ResourceError("device cuda: this machine has no CUDA device that torch can use; use device=cpu")

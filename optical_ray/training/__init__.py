@@ -1,0 +1,1 @@
+"""Distillation: objectives, optimizer, reduction over workers, checkpoints, the loop."""

@@ -1,0 +1,120 @@
+"""What a batch costs. Sums over pairs divided by global counts: a pair's share never depends on the worker it sits on.
+
+B pairs of one worker, G pairs of a group, N student tokens, M teacher tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from optical_ray.data.batches import Batch
+from optical_ray.runs import names
+from optical_ray.training.config import ObjectiveConfig
+from optical_ray.training.parallel import Parallel
+from optical_ray.transport.cost import GroundCost
+from optical_ray.transport.loss import transport_loss
+from optical_ray.transport.sinkhorn import SinkhornConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """One step's outcome on this worker."""
+
+    total: Tensor
+    """What to call backward on: this worker's share of the global mean, times the number of workers (gradients are averaged)."""
+    scalars: dict[str, float]
+    """Global means, equal on every worker, by metric name."""
+
+
+def contrastive_loss(student_BD: Tensor, teacher_BD: Tensor, english_B: Tensor, valid_B: Tensor, group: int, temperature: float) -> Tensor:
+    """InfoNCE (van den Oord et al. 2018) in both directions, nats per pair [B]; negatives are the other pairs of the group.
+
+    Pairs of the same English sentence are not each other's negatives. An invalid pair costs 0 and is nobody's negative.
+
+    Args:
+        student_BD: Sentence vectors of length 1.
+        teacher_BD: Sentence vectors of length 1.
+        english_B: Which English sentence, int64.
+        valid_B: Both sides have tokens, bool.
+        group: G; B is a multiple of it.
+        temperature: Divides the cosines.
+    """
+    groups = len(student_BD) // group
+    student_HGD, teacher_HGD = student_BD.view(groups, group, -1), teacher_BD.view(groups, group, -1)
+    english_HG, valid_HG = english_B.view(groups, group), valid_B.view(groups, group)
+    scores_HGG = student_HGD @ teacher_HGD.transpose(1, 2) / temperature
+    same_HGG = english_HG[:, :, None] == english_HG[:, None, :]
+    excluded_HGG = (same_HGG | ~valid_HG[:, None, :] | ~valid_HG[:, :, None]) & ~torch.eye(
+        group, dtype=torch.bool, device=scores_HGG.device
+    )
+    scores_HGG = scores_HGG.masked_fill(excluded_HGG, -torch.inf)
+    target = torch.arange(group, device=scores_HGG.device).repeat(groups)
+    forward_B = cross_entropy(scores_HGG.flatten(0, 1), target, reduction="none")
+    backward_B = cross_entropy(scores_HGG.transpose(1, 2).flatten(0, 1), target, reduction="none")
+    return ((forward_B + backward_B) / 2).masked_fill(~valid_B, 0.0)
+
+
+def _mean_tokens(unit_BND: Tensor, mask_BN: Tensor) -> Tensor:
+    return normalize((unit_BND * mask_BN[:, :, None]).sum(1), dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """The weighted sum of the terms in play, on one ground cost (centre and all) shared by every term."""
+
+    config: ObjectiveConfig
+    cost: GroundCost
+    solver: SinkhornConfig
+    group: int
+    parallel: Parallel
+
+    def __call__(self, student: nn.Module, batch: Batch) -> Losses:
+        """Price this worker's part of a global batch.
+
+        The transport plan is solved (and its diagnostics reported) only where the transport term is in play.
+        """
+        student_BND = student(batch.ids_BN, batch.attention_BN)
+        valid_B = batch.content_BN.any(1) & batch.teacher_mask_BM.any(1)
+        sums: dict[str, Tensor] = {"pairs": valid_B.sum()}
+        terms: list[tuple[str, float, Tensor]] = []
+        iterations, cost_std = 0.0, 0.0
+        if self.config.transport > 0:
+            loss = transport_loss(student_BND, batch.content_BN, batch.teacher_BMD, batch.teacher_mask_BM, self.cost, self.solver)
+            plan = loss.plan
+            terms.append((names.LOSS_TRANSPORT, self.config.transport, loss.value_B.sum()))
+            entropy_B = plan.normalised_entropy_B
+            sums |= {
+                "converged": (plan.converged_B & valid_B).sum(),
+                "violation": plan.violation_B.sum(),
+                "entropy": entropy_B.nansum(),
+                "entropies": (~entropy_B.isnan()).sum(),
+                "empty": plan.empty_B.sum(),
+            }
+            iterations, cost_std = float(plan.iterations_B.max()), float(loss.cost_std)
+        if self.config.contrastive > 0:
+            student_BD = _mean_tokens(self.cost.normalise(student_BND), batch.content_BN)
+            teacher_BD = _mean_tokens(self.cost.normalise(batch.teacher_BMD), batch.teacher_mask_BM)
+            value_B = contrastive_loss(student_BD, teacher_BD, batch.english_B, valid_B, self.group, self.config.temperature)
+            terms.append((names.LOSS_CONTRASTIVE, self.config.contrastive, value_B.sum()))
+        sums |= {name: value for name, _, value in terms}
+        reduced = self.parallel.sum(torch.stack([value.detach().double() for value in sums.values()]))
+        found = dict(zip(sums, reduced.tolist(), strict=True))
+        pairs = max(found["pairs"], 1.0)
+        total = torch.stack([weight * value for _, weight, value in terms]).sum() * (self.parallel.workers / pairs)
+        scalars = {name: found[name] / pairs for name, _, _ in terms}
+        scalars[names.LOSS] = sum(weight * scalars[name] for name, weight, _ in terms)
+        if self.config.transport > 0:
+            scalars |= {
+                names.TRANSPORT_CONVERGED: found["converged"] / pairs,
+                names.TRANSPORT_VIOLATION: found["violation"] / pairs,
+                names.TRANSPORT_ITERATIONS: iterations,
+                names.TRANSPORT_EMPTY: found["empty"],
+                names.TRANSPORT_COST_STD: cost_std,
+            }
+            if found["entropies"]:
+                scalars[names.TRANSPORT_ENTROPY] = found["entropy"] / found["entropies"]
+        return Losses(total, scalars)

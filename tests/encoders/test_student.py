@@ -1,0 +1,98 @@
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from optical_ray.encoders.student import StudentConfig, build_student, load_student, save_student
+from optical_ray.encoders.teacher import TeacherConfig, load_pretrained, load_teacher
+from optical_ray.errors import ModelError
+
+CONFIG = StudentConfig(hidden_size=32, num_layers=1, num_heads=2, max_tokens=16)
+
+
+@pytest.fixture
+def tokenizer(world):
+    return AutoTokenizer.from_pretrained(world.teacher)
+
+
+def build(tokenizer, seed=0, config=CONFIG, centre=None):
+    return build_student(config, tokenizer, 8, centre, torch.Generator().manual_seed(seed))
+
+
+def test_weights_depend_on_the_generator_alone(tokenizer):
+    torch.manual_seed(1)
+    first = build(tokenizer).state_dict()
+    torch.manual_seed(2)
+    again, other = build(tokenizer).state_dict(), build(tokenizer, seed=1).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["encoder.embeddings.word_embeddings.weight"], other["encoder.embeddings.word_embeddings.weight"])
+
+
+def test_padding_changes_no_token(tokenizer):
+    student = build(tokenizer).eval()
+    ids = torch.tensor([[2, 9, 10, 3]])
+    padded = torch.cat([ids, torch.full((1, 5), 11)], 1)
+    mask = torch.tensor([[True] * 4 + [False] * 5])
+    torch.testing.assert_close(student(ids, mask[:, :4]), student(padded, mask)[:, :4])
+
+
+def test_a_new_student_starts_at_the_centre(tokenizer):
+    centre = torch.full((8,), 5.0)
+    student = build(tokenizer, centre=centre)
+    states = student(torch.tensor([[2, 9, 3]]), torch.ones(1, 3, dtype=torch.bool))
+    assert (states.mean((0, 1)) - centre).norm() < centre.norm() / 2
+
+
+def test_a_saved_student_comes_back_and_its_encoder_is_a_plain_hugging_face_folder(tokenizer, tmp_path):
+    student = build(tokenizer).eval()
+    save_student(student, tokenizer, CONFIG, tmp_path)
+    ids, mask = torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool)
+    torch.testing.assert_close(load_student(tmp_path).eval()(ids, mask), student(ids, mask))
+    plain = AutoModel.from_pretrained(tmp_path, add_pooling_layer=False).eval()
+    torch.testing.assert_close(plain(input_ids=ids, attention_mask=mask).last_hidden_state, student.encoder(ids, mask).last_hidden_state)
+    assert len(AutoTokenizer.from_pretrained(tmp_path)) == len(tokenizer)
+
+
+def test_a_student_of_layers_zero_is_its_embeddings(tokenizer):
+    student = build(tokenizer, config=CONFIG.override({"num_layers": 0})).eval()
+    one = student(torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool))
+    two = student(torch.tensor([[2, 10, 9, 3]]), torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(one[:, 1], two[:, 2])  # position embeddings start at zero
+
+
+def test_a_student_may_start_from_a_local_folder(world, tokenizer):
+    student = build_student(StudentConfig(init=str(world.teacher)), tokenizer, 32, None, torch.Generator())
+    ids, mask = torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool)
+    teacher = load_teacher(str(world.teacher), TeacherConfig())
+    torch.testing.assert_close(student.eval()(ids, mask), teacher.encode(ids, mask.long()), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/nowhere/model", "no such folder, and not a hub id"),
+        ("justaname", "no such folder, and not a hub id"),
+        ("{tmp}", "no config.json; expected a Hugging Face model folder"),
+    ],
+)
+def test_a_missing_model_is_one_clear_line(path, message, tmp_path):
+    with pytest.raises(ModelError, match=message):
+        load_pretrained(path.format(tmp=tmp_path))
+
+
+def test_a_hub_id_without_network_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="download nobody/nothing-at-all where there is a network and give the folder's path"):
+        load_pretrained("nobody/nothing-at-all")
+
+
+def test_a_folder_without_weights_is_named(tmp_path, tokenizer):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="cannot be loaded as an encoder"):
+        load_pretrained(str(tmp_path))
+    with pytest.raises(ModelError, match="no model.safetensors"):
+        load_student(tmp_path)
+
+
+def test_heads_must_divide_the_width(tokenizer):
+    with pytest.raises(ModelError, match="student.hidden_size: 32 is not a multiple of student.num_heads"):
+        build(tokenizer, config=CONFIG.override({"num_heads": 5}))

@@ -1,0 +1,90 @@
+import pickle
+
+import pytest
+
+from optical_ray.config import Config, describe_fields, parse_override
+from optical_ray.errors import ConfigError
+from optical_ray.recipe import Recipe, Resources
+
+
+class Inner(Config):
+    width: int = 3
+    """Tokens."""
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    name: str = "x"
+    """A name."""
+
+
+def test_an_unknown_field_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"here: .*Inner has no field 'widht'; it has width"):
+        Outer.parse({"inner": {"widht": 4}}, "here")
+
+
+def test_a_dotted_override_changes_that_field_alone():
+    changed = Outer().override({"inner.width": 5})
+    assert changed.inner.width == 5
+    assert changed.name == "x"
+    assert Outer().inner.width == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("inner.hight", "Inner has no field 'hight'; it has width"),
+        ("outer", "Outer has no field 'outer'; it has inner, name"),
+        ("name.first", "name has no fields of its own"),
+    ],
+)
+def test_a_wrong_dotted_name_is_one_clear_line(name, message):
+    with pytest.raises(ConfigError, match=message):
+        Outer().override({name: 1})
+
+
+def test_a_wrong_value_says_what_was_found():
+    with pytest.raises(ConfigError, match=r"inner.width: .*integer.*\(found 'wide'\)"):
+        Outer().override({"inner.width": "wide"})
+
+
+def test_values_of_the_command_line_are_json_or_strings():
+    assert parse_override("a.b=0.5") == ("a.b", 0.5)
+    assert parse_override('p=["sw","hi"]') == ("p", ["sw", "hi"])
+    assert parse_override("p=sw") == ("p", "sw")
+    with pytest.raises(ConfigError, match="expected FIELD=VALUE"):
+        parse_override("a.b")
+
+
+def test_every_recipe_field_is_documented():
+    rows = list(describe_fields(Recipe))
+    assert len(rows) > 40
+    assert [name for name, _, _, meaning in rows if not meaning] == []
+    assert [name for name, _, _, meaning in describe_fields(Resources) if not meaning] == []
+
+
+def test_a_recipe_survives_json_and_keeps_its_id():
+    recipe = Recipe().override({"languages.pool": ["sw", "hi"], "transport.epsilon": 0.37})
+    again = Recipe.parse(recipe.to_dict(), "test")
+    assert again == recipe
+    assert again.trial_id == recipe.trial_id != Recipe().trial_id
+
+
+def test_a_broken_recipe_file_is_one_line(tmp_path):
+    path = tmp_path / "recipe.json"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Recipe.read(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="not JSON"):
+        Recipe.read(path)
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="expected a JSON object, found list"):
+        Recipe.read(path)
+    path.write_text('{"seeed": 1}')
+    with pytest.raises(ConfigError, match="Recipe has no field 'seeed'"):
+        Recipe.read(path)
+
+
+def test_errors_survive_pickling():
+    error = ConfigError("one line")
+    assert str(pickle.loads(pickle.dumps(error))) == "one line"

@@ -1,0 +1,94 @@
+import pytest
+
+from optical_ray.cli.sweep import load_sweep, with_trials
+from optical_ray.errors import ConfigError
+from optical_ray.recipe import Recipe
+from optical_ray.sweep import Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, Sweep, Uniform
+
+ARMS = (Choice("OT", {"objective.contrastive": 0.0}), Choice("both", {"objective.contrastive": 1.0}))
+
+
+def make_sweep(**changes):
+    values = {
+        "name": "s",
+        "question": "q?",
+        "expectation": "e.",
+        "base": Recipe(),
+        "parts": (
+            GridPart("grid", {"arm": ARMS, "languages.size": (1, 2, 3)}),
+            SearchPart("search", {"transport.epsilon": LogUniform(0.01, 1.0)}, num_trials=4),
+        ),
+    }
+    return Sweep(**(values | changes))
+
+
+def test_a_grid_is_every_combination_in_order():
+    recipes = list(make_sweep().planned().values())
+    assert [(r.objective.contrastive, r.languages.size) for r in recipes] == [(c, k) for c in (0.0, 1.0) for k in (1, 2, 3)]
+    assert len({r.trial_id for r in recipes}) == 6
+    assert make_sweep().num_trials == 10
+
+
+def test_the_fingerprint_is_of_the_question_not_of_the_number_of_trials():
+    sweep = make_sweep()
+    assert make_sweep(concurrent_trials=2).fingerprint == sweep.fingerprint
+    assert with_trials(sweep, 30).fingerprint == sweep.fingerprint
+    assert make_sweep(base=Recipe(seed=1)).fingerprint != sweep.fingerprint
+    wider = (sweep.parts[0], SearchPart("search", {"transport.epsilon": LogUniform(0.01, 2.0)}, num_trials=4))
+    assert make_sweep(parts=wider).fingerprint != sweep.fingerprint
+
+
+def test_trials_cut_or_extend_the_last_search():
+    assert with_trials(make_sweep(), 7).num_trials == 7
+    assert with_trials(make_sweep(), 6).num_trials == 6
+    assert len(with_trials(make_sweep(), 6).parts) == 1
+    assert with_trials(make_sweep(), 50).num_trials == 50
+    with pytest.raises(ConfigError, match="grid part 'grid' holds 6 trials and is not cut"):
+        with_trials(make_sweep(), 5)
+    with pytest.raises(ConfigError, match="no search part to extend"):
+        with_trials(make_sweep(parts=make_sweep().parts[:1]), 7)
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        with_trials(make_sweep(), 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((), "parts need different names"),
+        ((GridPart("a"), GridPart("a")), "parts need different names"),
+        ((GridPart("a", {"transport.epsilonn": (1,)}),), "SinkhornConfig has no field 'epsilonn'"),
+        ((GridPart("a", {"transport.epsilon": (-1.0,)}),), "greater than or equal to 0"),
+        ((SearchPart("a", {"transport.epsilon": Uniform(-1.0, 1.0)}, 3),), "greater than or equal to 0"),
+        ((SearchPart("a", {"transport.epsilon": LogUniform(0.0, 1.0)}, 3),), "must be positive on a logarithmic scale"),
+        ((SearchPart("a", {"languages.size": Integer(5, 2)}, 3),), "low must not exceed high"),
+        ((SearchPart("a", {}, 3),), "at least one dimension|one trial and one dimension"),
+        ((SearchPart("a", {"evaluation.scorer": Categorical(("maxsim", "nosuch"))}, 3),), "evaluation.scorer"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_before_anything_runs(parts, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(parts=parts)
+
+
+def test_a_sweep_file_is_loaded_or_explained(tmp_path):
+    path = tmp_path / "my_sweep.py"
+    with pytest.raises(ConfigError, match="no such file"):
+        load_sweep(path)
+    path.write_text("x = 1\n")
+    with pytest.raises(ConfigError, match="has no SWEEP = Sweep"):
+        load_sweep(path)
+    path.write_text("x = 1\ny = (\n")
+    with pytest.raises(ConfigError, match=r"my_sweep.py, line 2: SyntaxError"):
+        load_sweep(path)
+    path.write_text("from optical_ray.recipe import Recipe\n\nbase = Recipe().override({'seeed': 1})\n")
+    with pytest.raises(ConfigError, match=r"my_sweep.py, line 3: seeed: Recipe has no field 'seeed'"):
+        load_sweep(path)
+
+
+def test_the_shipped_sweeps_are_whole():
+    from pathlib import Path
+
+    for path in sorted((Path(__file__).parents[1] / "sweeps").glob("*.py")):
+        sweep = load_sweep(path)
+        assert sweep.question.endswith("?")
+        assert sweep.num_trials >= 1

@@ -1,0 +1,185 @@
+"""One trial, whole, on a tiny world: what it writes, and that nothing but the recipe decides its numbers."""
+
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from optical_ray import trial as trial_module
+from optical_ray.errors import LanguageError, ResourceError
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.runs import names
+from optical_ray.runs.folder import RunFolder
+from optical_ray.training.checkpoint import latest_checkpoint
+from optical_ray.trial import run_trial
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:multiprocessing")
+
+
+def losses(run, recipe):
+    return {(row.step, row.name): row.value for row in run.trial(recipe.trial_id).read_metrics() if row.name != names.STEP_SECONDS}
+
+
+def run_once(world, path, **changes):
+    recipe = world.recipe.override({name.replace("__", "."): value for name, value in changes.items()})
+    run = RunFolder(path)
+    return run, recipe, run_trial(recipe, Resources(), world.store, run)
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    return run_once(world, tmp_path_factory.mktemp("finished"))
+
+
+def test_a_trial_leaves_everything_the_format_names(finished, world):
+    run, recipe, status = finished
+    folder = run.trial(recipe.trial_id)
+    assert status.state == "finished"
+    assert (status.step, status.max_steps, status.pairs_seen, status.attempts) == (20, 20, 320, 1)
+    assert set(status.seconds) == {"prepare", "train", "validate", "evaluate"}
+    assert Recipe.read(folder.recipe) == recipe
+    plan = json.loads(folder.plan.read_text())
+    assert plan["languages"] == list(recipe.languages.pool)
+    assert sum(plan["draws"].values()) == 320
+    assert plan["epsilon_unit"] > 0
+    checkpoint = latest_checkpoint(folder.checkpoint)
+    assert not (checkpoint / "optimizer.pt").exists()
+    texts = pq.read_table(run.tasks / "bitext.parquet")
+    assert set(texts["split"].to_pylist()) == {"test"}
+
+
+def test_every_query_has_a_row_for_every_system_and_scorer(finished):
+    run, recipe, _ = finished
+    table = pq.read_table(run.trial(recipe.trial_id).queries)
+    counts = table.group_by(["system", "scorer"]).aggregate([("query_id", "count")]).to_pylist()
+    assert {(row["system"], row["scorer"]) for row in counts} == {
+        *(("student", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
+        *(("mean-removed", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
+        ("lexical", "tfidf"),
+    }
+    assert {row["query_id_count"] for row in counts} == {4 * 12}
+    assert set(table["split"].to_pylist()) == {"test"}
+    assert pc.min(table["rank"]).as_py() >= 1
+    assert pc.max(table["rank"]).as_py() <= 20
+
+
+def test_validation_never_reads_a_test_row(finished, world):
+    stages = trial_module.prepare(world.recipe, world.store)
+    asked = {}
+    for split in ("valid", "test"):
+        evaluator = trial_module.make_evaluator(world.recipe, stages, split)
+        asked[split] = {int(i) for task in evaluator.tasks for i in task.candidates}
+    assert not asked["valid"] & asked["test"]
+    english = np.asarray(stages.corpus.english()["split"])
+    trained = set()
+    for tag in stages.languages:
+        trained |= set(stages.corpus.rows(tag, "train")["english_id"].to_pylist())
+    assert {str(english[i]) for i in trained} == {"train"}
+
+
+def test_training_learns(world, tmp_path):
+    run, recipe, status = run_once(world, tmp_path, training__max_steps=200, training__validate_every=200, objective__contrastive=1.0)
+    values = losses(run, recipe)
+    assert values[200, names.LOSS_TRANSPORT] < 0.9 * values[5, names.LOSS_TRANSPORT]
+    assert values[200, names.VALID_SUCCESS_AT_1] > values[0, names.VALID_SUCCESS_AT_1] + 0.2
+    assert status.verdicts == []
+
+
+def test_the_same_recipe_gives_the_same_numbers(finished, world, tmp_path):
+    run, recipe, _ = run_once(world, tmp_path)
+    assert losses(run, recipe) == losses(finished[0], recipe)
+    assert pq.read_table(run.trial(recipe.trial_id).queries).equals(pq.read_table(finished[0].trial(recipe.trial_id).queries))
+
+
+def test_another_seed_gives_other_numbers(finished, world, tmp_path):
+    run, recipe, _ = run_once(world, tmp_path, seed=1)
+    assert losses(run, recipe)[20, names.LOSS] != losses(finished[0], finished[1])[20, names.LOSS]
+
+
+def test_a_finished_trial_is_not_run_again(finished, world):
+    run, recipe, status = finished
+    before = run.trial(recipe.trial_id).metrics.read_bytes()
+    assert run_trial(recipe, Resources(), world.store, run) == status
+    assert run.trial(recipe.trial_id).metrics.read_bytes() == before
+
+
+def _train_until_killed(recipe, store, path):
+    def stop(step, metrics):
+        if step == 15:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run_trial(recipe, Resources(), store, RunFolder(path), stop)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_killed_training_continues_bit_for_bit(world, tmp_path, dropout):
+    recipe = world.recipe.override({"student.dropout": dropout})
+    process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=(recipe, world.store, tmp_path / "killed"))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    killed = RunFolder(tmp_path / "killed")
+    assert killed.trial(recipe.trial_id).read_status().state == "running"
+    status = run_trial(recipe, Resources(), world.store, killed)
+    assert (status.state, status.attempts, status.resumed_from) == ("finished", 2, 10)
+    whole = RunFolder(tmp_path / "whole")
+    run_trial(recipe, Resources(), world.store, whole)
+    assert losses(killed, recipe) == losses(whole, recipe)
+    first, second = (latest_checkpoint(run.trial(recipe.trial_id).checkpoint) / "model.safetensors" for run in (killed, whole))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_untrained_control_is_evaluated_as_it_was_initialised(world, tmp_path):
+    run, recipe, status = run_once(world, tmp_path, training__max_steps=0)
+    assert recipe.arm == "none"
+    assert status.state == "finished"
+    assert run.trial(recipe.trial_id).queries.is_file()
+
+
+def test_a_failure_is_written_in_one_line_and_raised(world, tmp_path):
+    recipe = world.recipe.override({"languages.size": 9})
+    run = RunFolder(tmp_path)
+    with pytest.raises(LanguageError, match="9 languages asked for, the pool holds 4"):
+        run_trial(recipe, Resources(), world.store, run)
+    status = run.trial(recipe.trial_id).read_status()
+    assert status.state == "failed"
+    assert "9 languages asked for" in status.error
+
+
+def test_two_processes_do_not_run_one_trial(world, tmp_path):
+    run = RunFolder(tmp_path)
+
+    def second(step, metrics):
+        with pytest.raises(ResourceError, match="another process is running this trial"):
+            run_trial(world.recipe, Resources(), world.store, run)
+
+    run_trial(world.recipe, Resources(), world.store, run, second)
+
+
+def test_workers_that_cannot_share_the_groups_are_refused(world, tmp_path):
+    with pytest.raises(ResourceError, match="3 workers cannot share 2 groups of 8 pairs"):
+        run_trial(world.recipe, Resources(workers=3), world.store, RunFolder(tmp_path))
+
+
+def test_an_infinite_loss_fails_the_trial_and_says_what_to_do(world, tmp_path):
+    from optical_ray.errors import NumericsError
+
+    recipe = world.recipe.override({"training.learning_rate": 1e30, "training.embedding_learning_rate": 1e30, "training.warmup_share": 0.0})
+    run = RunFolder(tmp_path)
+    with pytest.raises(NumericsError):
+        run_trial(recipe, Resources(), world.store, run)
+    assert run.trial(recipe.trial_id).read_status().state == "failed"
+
+
+def test_threads_come_from_resources(world, tmp_path):
+    seen = []
+    run_trial(
+        world.recipe, Resources(threads=2), world.store, RunFolder(tmp_path), lambda step, metrics: seen.append(torch.get_num_threads())
+    )
+    assert set(seen) == {2}
