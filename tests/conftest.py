@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from optical_ray.artifacts import Store
-from optical_ray.encoders.teacher import silence_progress_bars
+from optical_ray.encoders.teacher import silence_transformers
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.recipe import Recipe
 
@@ -46,7 +46,7 @@ def translate(sentence: str, language: str) -> str:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Built once a session; tests share the store as trials do."""
-    silence_progress_bars()
+    silence_transformers()
     root = tmp_path_factory.mktemp("world")
     sentences = [f"{s} {v} {o}" for s in SUBJECTS for v in VERBS for o in OBJECTS]
     sentences = sorted(sentences, key=lambda text: hashlib.sha256(text.encode()).digest())[:360]

@@ -62,6 +62,7 @@ def test_every_query_has_a_row_for_every_system_and_scorer(finished):
         *(("student", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
         *(("mean-removed", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
         ("lexical", "tfidf"),
+        ("translation-memory", "tfidf"),
     }
     assert {row["query_id_count"] for row in counts} == {4 * 12}
     assert set(table["split"].to_pylist()) == {"test"}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.progress import status_line
+from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
 from optical_ray.data.corpus import Corpus, CorpusConfig, MapTasks, build_corpus, corpus_inputs, describe_corpus
 from optical_ray.data.splits import SPLITS
@@ -42,7 +42,7 @@ def _ray_tasks(options: argparse.Namespace, console: Console) -> Iterator[MapTas
 
 def build(options: argparse.Namespace) -> None:
     """Build the corpus into the store; one that is there is left as it is."""
-    console = Console()
+    console = make_console()
     config, store = _config(options), Store(options.store)
     if store.has("corpus", corpus_inputs(config)):
         console.print(f"Built already: {store.path('corpus', corpus_inputs(config))}", soft_wrap=True)
@@ -54,7 +54,7 @@ def build(options: argparse.Namespace) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """A table of the corpus, language by language."""
-    console = Console()
+    console = make_console()
     config, store = _config(options), Store(options.store)
     inputs = corpus_inputs(config)
     if not store.has("corpus", inputs):

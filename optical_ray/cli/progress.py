@@ -14,6 +14,12 @@ from rich.text import Text
 LOG_SECONDS = 20.0  # between two lines where there is no terminal
 
 
+def make_console() -> Console:
+    """Standard output; 100 columns wide where it is no terminal, so that tables in a log file keep their intervals."""
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
+
+
 @contextlib.contextmanager
 def status_line(console: Console, title: str) -> Iterator[Callable[[str], None]]:
     """A function that shows one short line after another in the same place; the last one stays, with the time it all took."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.progress import SweepView, minutes, status_line
+from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder, utc_now
@@ -88,7 +88,7 @@ def with_trials(sweep: Sweep, trials: int | None) -> Sweep:
 
 def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> int:
     """Everything the command does; returns the exit status."""
-    console = Console()
+    console = make_console()
     run = RunFolder(options.out / sweep.folder_name)
     chosen = with_trials(sweep, options.trials)
     if options.dry_run:
@@ -110,11 +110,10 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         _prepare(console, chosen, store)
         with SweepView(console) as view:
             outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=view.show)
-    from optical_ray.analysis import render_table, write_report
+    from optical_ray.cli.report import print_report
 
-    console.print(render_table(run.path))
-    page = write_report(run.path)
-    console.print(f"Trials took {minutes(outcome.seconds)}. Report: {page}", soft_wrap=True)
+    print_report(run.path)
+    console.print(f"Trials took {minutes(outcome.seconds)}.")
     for trial_id, line in outcome.failed:
         console.print(f"Failed: {trial_id}: {line}", style="red", soft_wrap=True, highlight=False)
     if outcome.unfinished:

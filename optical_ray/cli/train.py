@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.progress import status_line
+from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
 from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe, Resources
@@ -26,7 +26,7 @@ from optical_ray.trial import Distil, prepare, run_trial
 
 def train(options: argparse.Namespace) -> None:
     """Prepare, train, evaluate; print what came out."""
-    console = Console()
+    console = make_console()
     recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: expected at least 1")

@@ -7,6 +7,7 @@ slice. B pairs a step.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +57,21 @@ class BatchPlan:
         return sizes | self.mixture.describe() | {"draws": self.draws(), "digest": digest}
 
 
-def build_plan(mixture: Mixture, batch: BatchConfig, steps: int, seed: int) -> BatchPlan:
+def build_plan(
+    mixture: Mixture, batch: BatchConfig, steps: int, seed: int, lengths: Mapping[str, NDArray[np.int64]] | None = None
+) -> BatchPlan:
     """Deal the mixture's rows out to `steps` global batches.
 
-    Each language's draws are spread evenly over the training (one seeded random place in each of as many equal stretches), so every batch
-    is close to the sampling shares. A language goes through all of its rows before it repeats one; every pass has an order of its own.
+    Each language's draws are spread evenly over the training (one seeded random place in each of as many equal stretches), so every window
+    of batches is close to the sampling shares. A language goes through all of its rows before it repeats one; every pass has an order of
+    its own. Within a window, pairs are sorted by length and the batches shuffled.
+
+    Args:
+        mixture: Rows and shares of each language.
+        batch: Shape and window.
+        steps: Global batches.
+        seed: Root of every order.
+        lengths: Length of each row (any unit that grows with tokens), by language; None: nothing is sorted.
     """
     languages = tuple(mixture.rows)
     total = steps * batch.pairs
@@ -77,5 +88,28 @@ def build_plan(mixture: Mixture, batch: BatchConfig, steps: int, seed: int) -> B
         ]
         rows.append(np.concatenate([*passes, np.zeros(0, np.int32)])[:count])
     order = np.argsort(np.concatenate(times), kind="stable")
-    shape = (steps, batch.pairs)
-    return BatchPlan(languages, mixture, batch, np.concatenate(owners)[order].reshape(shape), np.concatenate(rows)[order].reshape(shape))
+    language, row = np.concatenate(owners)[order], np.concatenate(rows)[order]
+    if lengths is not None and batch.length_window > 1 and steps:
+        order = _sort_windows(_look_up(lengths, languages, language, row), batch, steps, seed)
+        language, row = language[order], row[order]
+    return BatchPlan(languages, mixture, batch, language.reshape(steps, batch.pairs), row.reshape(steps, batch.pairs))
+
+
+def _look_up(
+    lengths: Mapping[str, NDArray[np.int64]], languages: tuple[str, ...], language: NDArray[np.int16], row: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    found = np.empty(len(row), np.int64)
+    for index, tag in enumerate(languages):
+        chosen = language == index
+        found[chosen] = lengths[tag][row[chosen]]
+    return found
+
+
+def _sort_windows(length: NDArray[np.int64], batch: BatchConfig, steps: int, seed: int) -> NDArray[np.int64]:
+    """The order of positions: by length inside each window, then whole batches of the window in a seeded order."""
+    order = np.arange(len(length))
+    for first in range(0, steps, batch.length_window):
+        window = slice(first * batch.pairs, min(first + batch.length_window, steps) * batch.pairs)
+        batches = order[window][np.argsort(length[window], kind="stable")].reshape(-1, batch.pairs)
+        order[window] = np.random.default_rng(derive_seed(seed, "plan-window", first)).permutation(batches).reshape(-1)
+    return order

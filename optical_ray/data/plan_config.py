@@ -14,8 +14,10 @@ class BatchConfig(Config):
 
     pairs: PositiveInt = 64
     """Bitext pairs per step, over all workers."""
-    group: PositiveInt = 64
+    group: PositiveInt = 32
     """Consecutive pairs that are each other's contrastive negatives; a worker holds whole groups, so groups bound the number of workers."""
+    length_window: PositiveInt = 8
+    """Steps among which pairs are sorted by length, so that little is padded; a window's batches come in a seeded order. 1: none."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

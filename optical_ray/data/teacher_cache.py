@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from optical_ray.artifacts import Store, file_sha256
+from optical_ray.artifacts import Store, file_sha256, read_manifest
 from optical_ray.data.corpus import Corpus
 from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
@@ -35,6 +35,8 @@ class TeacherTokens:
     """int64 [sentences + 1]."""
     centre: NDArray[np.float32]
     """The mean content token of the training split, [D]."""
+    spread: float
+    """Mean distance of the training split's content tokens from it."""
 
     @property
     def dimension(self) -> int:
@@ -44,7 +46,8 @@ class TeacherTokens:
     def open(cls, folder: Path) -> TeacherTokens:
         """Map the artifact's files."""
         vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        return cls(vectors, np.load(folder / "offsets.npy"), np.load(folder / "centre.npy"))
+        spread = read_manifest(folder)["facts"]["spread"]
+        return cls(vectors, np.load(folder / "offsets.npy"), np.load(folder / "centre.npy"), float(spread))
 
     def sentence(self, english_id: int) -> NDArray[np.float16]:
         """Tokens of one sentence, [m, D]."""
@@ -87,9 +90,12 @@ def build_teacher_tokens(
         training = np.repeat(np.asarray(english["split"]) == "train", np.diff(offsets))
         np.save(scratch / "vectors.npy", vectors)
         np.save(scratch / "offsets.npy", offsets)
-        np.save(scratch / "centre.npy", measure_centre(torch.from_numpy(vectors[training])).numpy())
+        centre = measure_centre(torch.from_numpy(vectors[training])).numpy()
+        np.save(scratch / "centre.npy", centre)
+        spread = float(np.linalg.norm(vectors[training].astype(np.float32) - centre, axis=1).mean(dtype=np.float64))
         empty = int((np.diff(offsets) == 0).sum())
-        return {"sentences": len(table), "tokens": len(vectors), "dimension": teacher.dimension, "sentences_without_tokens": empty}
+        sizes = {"sentences": len(table), "tokens": len(vectors), "dimension": teacher.dimension, "sentences_without_tokens": empty}
+        return sizes | {"spread": spread}
 
     return store.build("teacher-tokens", inputs, fill)
 

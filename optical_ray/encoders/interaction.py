@@ -56,6 +56,10 @@ class TokenClouds:
         lengths = self.lengths[several].to(squared.dtype)
         return ((squared[several] - lengths) / (lengths * (lengths - 1))).mean().item()
 
+    def common_share(self) -> float:
+        """Squared length of the mean unit token of all texts: 0 where tokens point everywhere, 1 where all point the same way."""
+        return normalize(self.vectors_TD, dim=1).mean(0).square().sum().item()
+
 
 def _segment_sum(values: Tensor, lengths: Tensor) -> Tensor:
     owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)

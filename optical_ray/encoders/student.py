@@ -11,10 +11,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from optical_ray.config import Config
-from optical_ray.encoders.teacher import load_pretrained, silence_progress_bars
+from optical_ray.encoders.teacher import load_encoder, load_pretrained, silence_transformers
 from optical_ray.errors import ModelError
 
 PROJECTION = "projection.safetensors"
@@ -28,17 +28,19 @@ class StudentConfig(Config):
     """`scratch`, a Hugging Face folder, or a hub id."""
     revision: str | None = None
     """Of a hub id: the commit to take."""
-    hidden_size: PositiveInt = 256
+    hidden_size: PositiveInt = 192
     """Of `scratch`: width."""
-    num_layers: int = Field(default=0, ge=0)
+    num_layers: int = Field(default=1, ge=0)
     """Of `scratch`: transformer layers; 0 is a bag of embeddings behind a LayerNorm."""
+    feedforward_size: PositiveInt = 384
+    """Of `scratch`: width of the feed-forward layers."""
     num_heads: PositiveInt = 4
     """Of `scratch`: attention heads."""
     embedding_std: PositiveFloat = 0.02
     """Of `scratch`: standard deviation of the word embeddings at the start."""
     position_std: NonNegativeFloat = 0.0
     """Of `scratch`: standard deviation of the position and segment embeddings at the start; 0: order is learnt only where it helps."""
-    residual_scale: PositiveFloat = 0.1
+    residual_scale: PositiveFloat = 0.3
     """Of `scratch`: factor on the initial output weights of attention and feed-forward, so that a layer starts near the identity."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Of `scratch`: hidden and attention dropout."""
@@ -63,33 +65,33 @@ class Student(nn.Module):
         return projected
 
     def embedding_parameters(self) -> list[nn.Parameter]:
-        """The embedding tables: learnt at a rate of their own."""
-        embeddings: Any = self.encoder.get_submodule("embeddings")
-        return list(embeddings.parameters())
+        """The word embeddings: learnt at a rate of their own."""
+        encoder: Any = self.encoder
+        return list(encoder.get_input_embeddings().parameters())
 
 
 def build_student(
-    config: StudentConfig, tokenizer: PreTrainedTokenizerBase, dimension: int, centre_D: Tensor | None, generator: torch.Generator
+    config: StudentConfig, tokenizer: PreTrainedTokenizerBase, centre_D: Tensor, spread: float, generator: torch.Generator
 ) -> Student:
     """A student whose initial weights are a pure function of config and generator.
 
     Args:
         config: Architecture and initialisation.
         tokenizer: Fixes the vocabulary of a `scratch` student.
-        dimension: The teacher's D.
-        centre_D: Where the projection's bias starts: the teacher's mean token, so that training learns what differs from it.
+        centre_D: The teacher's mean token, [D]: where the projection's bias starts, so that training learns what differs from it.
+        spread: Mean distance of the teacher's tokens from it: how long projected tokens are at the start, beyond the bias.
         generator: CPU generator.
     """
     encoder = _scratch(config, tokenizer, generator) if config.init == "scratch" else load_pretrained(config.init, config.revision)[0]
-    hidden = int(encoder.config.hidden_size)
+    hidden, dimension = int(encoder.config.hidden_size), len(centre_D)
     projection = nn.Linear(hidden, dimension)
     with torch.no_grad():
-        projection.bias.zero_() if centre_D is None else projection.bias.copy_(centre_D)
+        projection.bias.copy_(centre_D)
         if config.init != "scratch" and hidden == dimension:
             nn.init.eye_(projection.weight)  # a pre-trained student of the teacher's width starts as it is
             projection.bias.zero_()
         else:
-            nn.init.normal_(projection.weight, std=1 / math.sqrt(hidden), generator=generator)
+            nn.init.normal_(projection.weight, std=spread / math.sqrt(hidden * dimension), generator=generator)
     return Student(encoder, projection)
 
 
@@ -101,7 +103,7 @@ def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generato
         hidden_size=config.hidden_size,
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
-        intermediate_size=4 * config.hidden_size,
+        intermediate_size=config.feedforward_size,
         max_position_embeddings=config.max_tokens,
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
@@ -126,7 +128,7 @@ def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generato
 
 def save_student(student: Student, tokenizer: PreTrainedTokenizerBase, config: StudentConfig, folder: Path) -> None:
     """Write a folder that `load_student` reads; its encoder part is a plain Hugging Face folder."""
-    silence_progress_bars()
+    silence_transformers()
     folder.mkdir(parents=True, exist_ok=True)
     encoder: Any = student.encoder
     encoder.save_pretrained(folder)
@@ -145,10 +147,8 @@ def load_student(folder: Path) -> Student:
     for name in ("config.json", "model.safetensors", PROJECTION, DESCRIPTION):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: no {name}; expected a student's folder (a trial's checkpoint/)")
-    silence_progress_bars()
-    model_config = AutoConfig.from_pretrained(folder)
-    keywords = {"add_pooling_layer": False} if isinstance(model_config, BertConfig) else {}
-    encoder = AutoModel.from_pretrained(folder, config=model_config, use_safetensors=True, **keywords)
+    silence_transformers()
+    encoder = load_encoder(str(folder))
     weights = load_file(folder / PROJECTION)
     dimension, hidden = weights["weight"].shape
     projection = nn.Linear(hidden, dimension)

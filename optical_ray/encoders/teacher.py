@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from optical_ray.config import Config
@@ -44,9 +45,27 @@ class Teacher:
         return states.float()
 
 
-def silence_progress_bars() -> None:
-    """Keep transformers from drawing a bar for every small file; downloads from a hub are announced by our own lines."""
+def silence_transformers() -> None:
+    """Keep transformers from drawing a bar for every small file, and from its report of unused weights; missing ones are our error."""
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def load_encoder(source: str, revision: str | None = None) -> Any:
+    """A Hugging Face encoder without its pooler, which nothing here uses (and whose missing gradient would stop data-parallel training)."""
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    keywords = {}
+    if type(config) in MODEL_MAPPING and "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)]).parameters:
+        keywords["add_pooling_layer"] = False
+    model, found = AutoModel.from_pretrained(
+        source, revision=revision, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **keywords
+    )
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"{source}: its weights lack {len(missing)} tensors of its config.json, first {missing[0]}; the folder is incomplete"
+        )
+    return model
 
 
 def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -61,9 +80,9 @@ def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTra
     source = str(local) if local.exists() else path
     if not local.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
         raise ModelError(f"{path}: no such folder, and not a hub id (OWNER/NAME); give the path of a Hugging Face model folder")
-    silence_progress_bars()
+    silence_transformers()
     try:
-        model = AutoModel.from_pretrained(source, revision=revision, use_safetensors=True, trust_remote_code=False)
+        model = load_encoder(source, revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

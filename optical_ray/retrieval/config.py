@@ -19,9 +19,10 @@ class EvaluationConfig(Config):
     """Queries per language of the test split."""
     candidates: PositiveInt = 300
     """English candidates per language: the queries' translations and others of the split."""
-    scorer: Scorer = "pooled"
+    scorer: Scorer = "maxsim"
     """The scorer that `valid/Success@1` is computed with; all are stored."""
-    centre: bool = True
-    """Subtract the teacher's mean token from both sides before scoring, as the training cost does; false: raw tokens."""
+    centre: bool = False
+    """Subtract the teacher's mean token from both sides before scoring, as the training cost does; false: raw tokens, as any index of
+    late interaction takes them."""
     seed: int = 0
     """Of the choice of queries and candidates; apart from the recipe's seed, so that seeds are compared on the same queries."""

@@ -15,8 +15,9 @@ from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds, score
 from optical_ray.encoders.student import Student, StudentConfig
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.retrieval.measures import query_rows, rank_of_gold
-from optical_ray.retrieval.references import lexical_scores, remove_mean
+from optical_ray.retrieval.references import remove_mean
 from optical_ray.retrieval.tasks import BitextTask
+from optical_ray.runs import names
 from optical_ray.runs.schemas import QUERIES
 
 BATCH_TOKENS = 8192  # of one forward pass, padding included
@@ -92,7 +93,7 @@ class BitextEvaluator:
         return found
 
     def outcomes(self, clouds: Sequence[TokenClouds]) -> pa.Table:
-        """Per-query rows of the student, of the student with language means removed, and of the lexical floor; all scorers."""
+        """Per-query rows of the student, and of the student with language means removed; all scorers."""
         return pa.concat_tables(self._outcome_tables(clouds), promote_options="none").cast(QUERIES)
 
     def _outcome_tables(self, clouds: Sequence[TokenClouds]) -> Iterator[pa.Table]:
@@ -101,10 +102,14 @@ class BitextEvaluator:
             for system, queries in (("student", cloud.centred(self.centre_D)), ("mean-removed", remove_mean(cloud).centred(None))):
                 for scorer, scores_QC in score(queries, documents, SCORERS).items():
                     yield query_rows(task, scores_QC, system, scorer)
-            yield query_rows(task, lexical_scores(task), "lexical", "tfidf")
 
 
-def teacher_within_cosine(teacher: TeacherTokens, tasks: Sequence[BitextTask]) -> float:
-    """The teacher's mean within-sentence cosine on the tasks' relevant sentences: what the student is compared with."""
-    english = np.unique(np.concatenate([task.candidates[task.gold] for task in tasks]))
-    return teacher_clouds(teacher, english).within_cosine()
+def collapse_statistics(clouds: Sequence[TokenClouds]) -> dict[str, float]:
+    """How alike a model's raw tokens are, within a sentence and in all, by metric name."""
+    joined = TokenClouds(torch.cat([cloud.vectors_TD for cloud in clouds]), torch.cat([cloud.lengths for cloud in clouds]))
+    return {names.WITHIN_SENTENCE_COSINE: joined.within_cosine(), names.COMMON_SHARE: joined.common_share()}
+
+
+def relevant_clouds(teacher: TeacherTokens, tasks: Sequence[BitextTask]) -> TokenClouds:
+    """The teacher's tokens of the tasks' relevant sentences, each once: what a student's statistics are compared with."""
+    return teacher_clouds(teacher, np.unique(np.concatenate([task.candidates[task.gold] for task in tasks])))

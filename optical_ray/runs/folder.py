@@ -82,8 +82,10 @@ class TrialFolder:
         for name, value in values.items():
             finite = float(value) if math.isfinite(value) else None
             lines.append(json.dumps({"step": step, "resumed_from": resumed_from, "name": name, "value": finite}) + "\n")
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write("".join(lines))
+        with self.metrics.open("ab+") as stream:
+            if stream.tell() and stream.seek(-1, os.SEEK_END) is not None and stream.read(1) != b"\n":
+                stream.write(b"\n")  # a kill left half a line: it must not swallow the next one
+            stream.write("".join(lines).encode())
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -11,7 +11,8 @@ TRANSPORT_ENTROPY = "transport/plan_entropy"  # normalised: 1 = the independent 
 TRANSPORT_COST_STD = "transport/cost_std"  # cosine distance
 TRANSPORT_EMPTY = "transport/empty_pairs"  # count
 
-WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"
+WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"  # raw tokens, mean over validation sentences
+COMMON_SHARE = "student/common_share"  # squared length of the mean unit token over validation sentences
 GRAD_NORM = "train/grad_norm"
 LEARNING_RATE = "train/learning_rate"  # of the body group
 STEP_SECONDS = "train/step_seconds"  # mean since the last report

@@ -6,6 +6,7 @@ B pairs of one worker, G pairs of a group, N student tokens, M teacher tokens, D
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from optical_ray.transport.cost import GroundCost
 from optical_ray.transport.loss import transport_loss
 from optical_ray.transport.sinkhorn import SinkhornConfig
 
+NO_TOKEN = -2.0  # below every cosine, and finite: the pair is masked afterwards, and -inf would leave NaN gradients
+
 
 @dataclass(frozen=True, slots=True)
 class Losses:
@@ -30,23 +33,20 @@ class Losses:
     """Global means, equal on every worker, by metric name."""
 
 
-def contrastive_loss(student_BD: Tensor, teacher_BD: Tensor, english_B: Tensor, valid_B: Tensor, group: int, temperature: float) -> Tensor:
+def contrastive_loss(scores_HGG: Tensor, english_B: Tensor, valid_B: Tensor, temperature: float) -> Tensor:
     """InfoNCE (van den Oord et al. 2018) in both directions, nats per pair [B]; negatives are the other pairs of the group.
 
     Pairs of the same English sentence are not each other's negatives. An invalid pair costs 0 and is nobody's negative.
 
     Args:
-        student_BD: Sentence vectors of length 1.
-        teacher_BD: Sentence vectors of length 1.
-        english_B: Which English sentence, int64.
+        scores_HGG: Score of each student sentence of a group (rows) against each teacher sentence of it (columns).
+        english_B: Which English sentence, int64; B = H * G.
         valid_B: Both sides have tokens, bool.
-        group: G; B is a multiple of it.
-        temperature: Divides the cosines.
+        temperature: Divides the scores.
     """
-    groups = len(student_BD) // group
-    student_HGD, teacher_HGD = student_BD.view(groups, group, -1), teacher_BD.view(groups, group, -1)
+    groups, group = scores_HGG.shape[:2]
     english_HG, valid_HG = english_B.view(groups, group), valid_B.view(groups, group)
-    scores_HGG = student_HGD @ teacher_HGD.transpose(1, 2) / temperature
+    scores_HGG = scores_HGG / temperature
     same_HGG = english_HG[:, :, None] == english_HG[:, None, :]
     excluded_HGG = (same_HGG | ~valid_HG[:, None, :] | ~valid_HG[:, :, None]) & ~torch.eye(
         group, dtype=torch.bool, device=scores_HGG.device
@@ -56,6 +56,42 @@ def contrastive_loss(student_BD: Tensor, teacher_BD: Tensor, english_B: Tensor, 
     forward_B = cross_entropy(scores_HGG.flatten(0, 1), target, reduction="none")
     backward_B = cross_entropy(scores_HGG.transpose(1, 2).flatten(0, 1), target, reduction="none")
     return ((forward_B + backward_B) / 2).masked_fill(~valid_B, 0.0)
+
+
+def group_scores(
+    student_BND: Tensor,
+    student_mask_BN: Tensor,
+    teacher_BMD: Tensor,
+    teacher_mask_BM: Tensor,
+    group: int,
+    scorer: Literal["maxsim", "pooled"],
+) -> Tensor:
+    """Scores [H, G, G] of the student sentences of each group against the teacher sentences of it, differentiable.
+
+    MaxSim runs over real tokens only (ragged, no padding): the mean over a student sentence's tokens of the best teacher token. A sentence
+    without tokens scores 0.
+
+    Args:
+        student_BND: Tokens of length 1.
+        student_mask_BN: True at real tokens.
+        teacher_BMD: Tokens of length 1.
+        teacher_mask_BM: True at real tokens.
+        group: G; B is a multiple of it.
+        scorer: As the evaluation's of the same name.
+    """
+    if scorer == "pooled":
+        student_BD, teacher_BD = _mean_tokens(student_BND, student_mask_BN), _mean_tokens(teacher_BMD, teacher_mask_BM)
+        return student_BD.view(-1, group, student_BD.shape[1]) @ teacher_BD.view(-1, group, teacher_BD.shape[1]).transpose(1, 2)
+    scores = []
+    for first in range(0, len(student_BND), group):
+        part = slice(first, first + group)
+        lengths_G, teacher_lengths_G = student_mask_BN[part].sum(1), teacher_mask_BM[part].sum(1)
+        similarity_TT = teacher_BMD[part][teacher_mask_BM[part]] @ student_BND[part][student_mask_BN[part]].T
+        best_GT = torch.segment_reduce(similarity_TT, "max", lengths=teacher_lengths_G, axis=0, initial=NO_TOKEN)
+        owner_T = torch.repeat_interleave(torch.arange(len(lengths_G), device=lengths_G.device), lengths_G)
+        total_GG = best_GT.new_zeros(len(lengths_G), len(lengths_G)).index_add(0, owner_T, best_GT.T)
+        scores.append(total_GG / lengths_G.clamp_min(1)[:, None])
+    return torch.stack(scores)
 
 
 def _mean_tokens(unit_BND: Tensor, mask_BN: Tensor) -> Tensor:
@@ -96,9 +132,10 @@ class Distillation:
             }
             iterations, cost_std = float(plan.iterations_B.max()), float(loss.cost_std)
         if self.config.contrastive > 0:
-            student_BD = _mean_tokens(self.cost.normalise(student_BND), batch.content_BN)
-            teacher_BD = _mean_tokens(self.cost.normalise(batch.teacher_BMD), batch.teacher_mask_BM)
-            value_B = contrastive_loss(student_BD, teacher_BD, batch.english_B, valid_B, self.group, self.config.temperature)
+            student_unit_BND, teacher_unit_BMD = self.cost.normalise(student_BND), self.cost.normalise(batch.teacher_BMD)
+            masks = batch.content_BN, batch.teacher_mask_BM
+            scores_HGG = group_scores(student_unit_BND, masks[0], teacher_unit_BMD, masks[1], self.group, self.config.scorer)
+            value_B = contrastive_loss(scores_HGG, batch.english_B, valid_B, self.config.temperature)
             terms.append((names.LOSS_CONTRASTIVE, self.config.contrastive, value_B.sum()))
         sums |= {name: value for name, _, value in terms}
         reduced = self.parallel.sum(torch.stack([value.detach().double() for value in sums.values()]))

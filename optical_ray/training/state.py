@@ -48,18 +48,21 @@ def rate_factor(config: TrainingConfig, step: int) -> float:
 
 
 def start_training(student: Student, config: TrainingConfig) -> TrainingState:
-    """A fresh state: AdamW (Loshchilov & Hutter 2019), fused, with the embedding tables in a group of their own."""
-    embeddings = {id(parameter) for parameter in student.embedding_parameters()}
-    body = [parameter for parameter in student.parameters() if id(parameter) not in embeddings]
-    groups = [
-        {"params": student.embedding_parameters(), "peak": config.embedding_learning_rate, "weight_decay": 0.0},
-        {"params": [p for p in body if p.dim() >= 2], "peak": config.learning_rate, "weight_decay": config.weight_decay},
-        {"params": [p for p in body if p.dim() < 2], "peak": config.learning_rate, "weight_decay": 0.0},
+    """A fresh state: AdamW (Loshchilov & Hutter 2019), fused; word embeddings, projection and body each at a rate of their own."""
+    chosen = {id(parameter): "embedding" for parameter in student.embedding_parameters()}
+    chosen |= {id(parameter): "projection" for parameter in student.projection.parameters()}
+    rates = {"embedding": config.embedding_learning_rate, "projection": config.projection_learning_rate, "body": config.learning_rate}
+    groups: dict[tuple[str, float], list[nn.Parameter]] = {}
+    for parameter in student.parameters():
+        kind = chosen.get(id(parameter), "body")
+        decay = config.weight_decay if parameter.dim() >= 2 and kind != "embedding" else 0.0
+        groups.setdefault((kind, decay), []).append(parameter)
+    settings = [
+        {"params": parameters, "kind": kind, "peak": rates[kind], "weight_decay": decay} for (kind, decay), parameters in groups.items()
     ]
-    groups = [group for group in groups if group["params"]]
-    return TrainingState(student, AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True), 0)
+    return TrainingState(student, AdamW(settings, lr=config.learning_rate, betas=(0.9, config.beta2), eps=1e-8, fused=True), 0)
 
 
 def body_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate of the last group: the body's, for reports."""
-    return float(optimizer.param_groups[-1]["lr"])
+    """The learning rate of the encoder's body, for reports; of the embeddings where there is no body."""
+    return next((float(group["lr"]) for group in optimizer.param_groups if group["kind"] == "body"), float(optimizer.param_groups[0]["lr"]))

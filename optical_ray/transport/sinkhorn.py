@@ -1,9 +1,13 @@
-"""Sinkhorn's algorithm for many small ragged problems at once: log domain, float32, every pair stops by itself.
+"""Sinkhorn's algorithm for many small ragged problems at once; every pair stops by itself.
+
+`torch` is the readable reference, in the log domain, for any device; `cpu` is compiled and does no padded work.
 
 B pairs, N student tokens, M teacher tokens.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -23,12 +27,14 @@ CAPS = ((0.2, 30), (0.1, 100), (0.05, 400), (0.02, 1000), (0.01, 2000), (0.0, 40
 class SinkhornConfig(Config):
     """How the plan is found."""
 
-    epsilon: NonNegativeFloat = 0.2
+    epsilon: NonNegativeFloat = 0.15
     """Entropic regularisation, in units of `cost.scale`; 0 is the exact plan (POT's emd)."""
     tolerance: PositiveFloat = 1e-3
     """Stop a pair when its rows plus columns miss their sums by less than this much probability mass (L1). 1e-3 gives the loss to 0.1 %."""
     max_iterations: PositiveInt | None = None
     """Cap per pair; None: by epsilon. A capped solve is reported in `transport/converged`, never hidden."""
+    backend: Literal["auto", "torch", "cpu"] = "auto"
+    """`cpu`: compiled, on the CPU, float64 inside, one thread; `torch`: log domain, any device; `auto`: `cpu` for tensors on the CPU."""
 
 
 def uniform_mass(mask_BN: Tensor) -> Tensor:
@@ -79,6 +85,14 @@ def solve_sinkhorn(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, config: Sinkhor
             coupling_BNM, iterations_B = solve_exact(cost_BNM, a_BN, b_BM)
         else:
             cap = config.max_iterations or next(cap for smallest, cap in CAPS if epsilon >= smallest)
+            on_cpu = cost_BNM.device.type == "cpu"
+            if config.backend == "cpu" and not on_cpu:
+                raise ValueError(f"transport.backend=cpu: the tensors are on {cost_BNM.device}; use torch or auto")
+            if config.backend == "cpu" or (config.backend == "auto" and on_cpu):
+                from optical_ray.transport.cpu import solve_pairs  # here: numba takes half a second to import
+
+                coupling_BNM, iterations_B = solve_pairs(cost_BNM, a_BN, b_BM, epsilon, config.tolerance, cap)
+                return describe_plan(coupling_BNM, cost_BNM, a_BN, b_BM, epsilon, config.tolerance, iterations_B)
             coupling_BNM, iterations_B = _solve_log(cost_BNM, a_BN, b_BM, ~empty_B, epsilon, config.tolerance, cap)
         return describe_plan(coupling_BNM, cost_BNM, a_BN, b_BM, epsilon, config.tolerance, iterations_B)
 

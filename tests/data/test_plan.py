@@ -50,6 +50,22 @@ def test_workers_hold_whole_groups_of_the_same_global_batches(workers):
         assert {int(s[step * share]) for s, _, _ in parts} == {step + 3}
 
 
+def test_windows_gather_pairs_of_like_length_and_lose_none():
+    lengths = {tag: np.random.default_rng(0).integers(1, 100, count) for tag, count in MIXTURE.rows.items()}
+    plain = build_plan(MIXTURE, BatchConfig(pairs=16, group=8), 20, 3)
+    windowed = build_plan(MIXTURE, BatchConfig(pairs=16, group=8, length_window=8), 20, 3, lengths)
+    for first in (0, 8, 16):
+        window = slice(first, first + 8)
+        pairs = [sorted(zip(p.language[window].flat, p.row[window].flat, strict=True)) for p in (plain, windowed)]
+        assert pairs[0] == pairs[1]
+
+    def padding(plan):
+        found = np.vectorize(lambda language, row: lengths[plan.languages[language]][row])(plan.language, plan.row)
+        return 1 - found.mean() / found.max(1).mean()
+
+    assert padding(windowed) < padding(plain) / 3
+
+
 def test_resuming_is_a_slice():
     plan = build_plan(MIXTURE, BatchConfig(pairs=16, group=8), 12, 0)
     _, language, row = plan.rows(0)

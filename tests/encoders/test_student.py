@@ -15,7 +15,7 @@ def tokenizer(world):
 
 
 def build(tokenizer, seed=0, config=CONFIG, centre=None):
-    return build_student(config, tokenizer, 8, centre, torch.Generator().manual_seed(seed))
+    return build_student(config, tokenizer, torch.zeros(8) if centre is None else centre, 2.0, torch.Generator().manual_seed(seed))
 
 
 def test_weights_depend_on_the_generator_alone(tokenizer):
@@ -40,6 +40,7 @@ def test_a_new_student_starts_at_the_centre(tokenizer):
     student = build(tokenizer, centre=centre)
     states = student(torch.tensor([[2, 9, 3]]), torch.ones(1, 3, dtype=torch.bool))
     assert (states.mean((0, 1)) - centre).norm() < centre.norm() / 2
+    assert 0.5 < (states - centre).norm(dim=-1).mean() < 4.0  # the spread it was given
 
 
 def test_a_saved_student_comes_back_and_its_encoder_is_a_plain_hugging_face_folder(tokenizer, tmp_path):
@@ -60,7 +61,7 @@ def test_a_student_of_layers_zero_is_its_embeddings(tokenizer):
 
 
 def test_a_student_may_start_from_a_local_folder(world, tokenizer):
-    student = build_student(StudentConfig(init=str(world.teacher)), tokenizer, 32, None, torch.Generator())
+    student = build_student(StudentConfig(init=str(world.teacher)), tokenizer, torch.ones(32), 2.0, torch.Generator())
     ids, mask = torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool)
     teacher = load_teacher(str(world.teacher), TeacherConfig())
     torch.testing.assert_close(student.eval()(ids, mask), teacher.encode(ids, mask.long()), atol=1e-5, rtol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from optical_ray.retrieval.intervals import Interval, QueryBootstrap
+from optical_ray.retrieval.intervals import QueryBootstrap, adjust_holm
 
 
 @pytest.fixture
@@ -40,9 +40,20 @@ def test_a_mean_over_languages_has_the_spread_of_independent_strata(bootstrap):
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(expected, rel=0.05)
 
 
+def test_counting_values_and_counting_queries_give_the_same_distribution(bootstrap, monkeypatch):
+    values = (np.random.default_rng(13).random(150) < 0.3).astype(float)
+    few = bootstrap.resampled_mean(values)
+    monkeypatch.setattr("optical_ray.retrieval.intervals.FEW_VALUES", 0)
+    many = bootstrap.resampled_mean(values)
+    assert few.mean() == pytest.approx(many.mean(), abs=0.002) and few.std() == pytest.approx(many.std(), rel=0.03)
+    assert stats.ks_2samp(few, many).pvalue > 0.01
+
+
 def test_two_languages_of_one_size_are_resampled_independently(bootstrap):
     values = np.arange(40.0)[:, None]
     first, second = bootstrap.resampled_means(values, "sw")[:, 0], bootstrap.resampled_means(values, "yo")[:, 0]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+    first, second = bootstrap.resampled_mean(values[:, 0] > 20, "sw"), bootstrap.resampled_mean(values[:, 0] > 20, "yo")
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
@@ -102,7 +113,24 @@ def test_what_does_not_fit_the_cache_gives_the_same_numbers(monkeypatch):
 
 
 def test_equal_outcomes_give_an_interval_without_width(bootstrap):
-    assert bootstrap.mean(np.zeros(150)) == Interval(0.0, 0.0, 0.0)
+    found = bootstrap.mean(np.zeros(150))
+    assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_p_value_says_at_which_level_the_interval_reaches_zero():
+    generator = np.random.default_rng(12)
+    differences = (generator.random(150) < 0.45).astype(float) - (generator.random(150) < 0.33)
+    p_value = QueryBootstrap(seed=5).mean(differences).p_value
+    assert p_value == pytest.approx(stats.ttest_1samp(differences, 0.0).pvalue, abs=0.02)
+    assert not QueryBootstrap(seed=5, confidence=1 - 0.8 * p_value).mean(differences).excludes_zero
+    assert QueryBootstrap(seed=5, confidence=1 - 1.2 * p_value).mean(differences).excludes_zero
+    assert QueryBootstrap(resamples=999).difference(np.zeros(20), np.zeros(20)).p_value == 1.0
+    assert QueryBootstrap(resamples=999).difference(np.ones(20), np.zeros(20)).p_value == pytest.approx(2 / 1000)
+
+
+def test_holms_correction_gives_the_textbook_values_in_the_order_given():
+    assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjust_holm([0.9, 0.6]) == [1.0, 1.0] and adjust_holm([]) == []
 
 
 def test_a_higher_confidence_gives_a_wider_interval():

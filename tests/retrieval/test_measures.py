@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from optical_ray.retrieval.measures import query_rows, rank_of_gold
-from optical_ray.retrieval.references import lexical_scores, remove_mean
+from optical_ray.retrieval.references import lexical_scores, memory_scores, remove_mean
 from optical_ray.retrieval.tasks import BitextTask
 
 
@@ -51,6 +51,14 @@ def test_the_lexical_floor_finds_shared_letters_and_nothing_else():
     assert scores.shape == (3, 3)
     assert scores[0].argmax() == 0
     assert scores[1].abs().sum() == 0
+
+
+def test_a_translation_memory_answers_by_the_english_of_near_duplicates():
+    english = ["enter a new password", "open the settings", "a red bicycle"]
+    task = make_task(texts=["ingiza nenosiri jipya", "fungua mipangilio"], queries=2, candidates=3, gold=(0, 1), candidate_texts=english)
+    scores = memory_scores(task, ["ingiza nenosiri", "fungua faili", "zzz"], ["enter your password", "open the file", "qqq"])
+    assert scores.argmax(1).tolist() == [0, 1]
+    assert memory_scores(task, ["qq"], ["ww"]).abs().sum() == 0
 
 
 def test_mean_removal_centres_every_language():

@@ -43,6 +43,8 @@ def test_a_half_written_line_is_left_out(tmp_path):
     with trial.metrics.open("a") as stream:
         stream.write('{"step": 5, "resumed_fr')
     assert len(trial.read_metrics()) == 1
+    trial.append_metrics(5, None, {"a": 2.0})
+    assert [(row.step, row.value) for row in trial.read_metrics()] == [(0, 1.0), (5, 2.0)]
 
 
 def test_a_status_comes_back_and_another_format_is_refused(tmp_path):

@@ -3,9 +3,10 @@ import torch
 from torch.nn.functional import normalize
 
 from optical_ray.data.batches import Batch
+from optical_ray.encoders.interaction import TokenClouds, score
 from optical_ray.runs import names
 from optical_ray.training.config import ObjectiveConfig, TrainingConfig
-from optical_ray.training.objectives import Distillation, contrastive_loss
+from optical_ray.training.objectives import Distillation, contrastive_loss, group_scores
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.state import rate_factor
 from optical_ray.training.verdicts import verdicts
@@ -15,6 +16,10 @@ from optical_ray.transport.sinkhorn import SinkhornConfig
 
 def unit(count, seed):
     return normalize(torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def grouped(student, teacher, group):
+    return student.view(-1, group, 5) @ teacher.view(-1, group, 5).transpose(1, 2)
 
 
 def naive_contrastive(student, teacher, english, valid, group, temperature):
@@ -36,15 +41,32 @@ def test_the_contrastive_loss_is_that_of_a_plain_loop():
     student, teacher = unit(8, 0), unit(8, 1)
     english = torch.tensor([0, 1, 1, 2, 3, 4, 5, 3])
     valid = torch.tensor([True, True, True, True, True, False, True, True])
-    found = contrastive_loss(student, teacher, english, valid, 4, 0.1)
+    found = contrastive_loss(grouped(student, teacher, 4), english, valid, 0.1)
     assert found.tolist() == pytest.approx(naive_contrastive(student, teacher, english, valid, 4, 0.1), abs=1e-5)
 
 
 def test_groups_do_not_see_each_other():
     student, teacher, english, valid = unit(8, 0), unit(8, 1), torch.arange(8), torch.ones(8, dtype=torch.bool)
-    whole = contrastive_loss(student, teacher, english, valid, 4, 0.1)
-    halves = [contrastive_loss(student[part], teacher[part], english[part], valid[part], 4, 0.1) for part in (slice(0, 4), slice(4, 8))]
+    whole = contrastive_loss(grouped(student, teacher, 4), english, valid, 0.1)
+    parts = (slice(0, 4), slice(4, 8))
+    halves = [contrastive_loss(grouped(student[part], teacher[part], 4), english[part], valid[part], 0.1) for part in parts]
     torch.testing.assert_close(whole, torch.cat(halves))
+
+
+@pytest.mark.parametrize("scorer", ["maxsim", "pooled"])
+def test_group_scores_are_those_of_the_evaluation(scorer):
+    batch, cost = make_batch(), GroundCost(None)
+    student = cost.normalise(Table()(batch.ids_BN, None)).detach().requires_grad_()
+    teacher = cost.normalise(batch.teacher_BMD)
+    found = group_scores(student, batch.content_BN, teacher, batch.teacher_mask_BM, 4, scorer)
+    for group in range(2):
+        part = slice(4 * group, 4 * group + 4)
+        queries = TokenClouds(student.detach()[part][batch.content_BN[part]], batch.content_BN[part].sum(1))
+        documents = TokenClouds(teacher[part][batch.teacher_mask_BM[part]], batch.teacher_mask_BM[part].sum(1))
+        torch.testing.assert_close(found[group].detach(), score(queries, documents, [scorer])[scorer])
+    found.sum().backward()
+    assert student.grad.isfinite().all()
+    assert student.grad[~batch.content_BN].abs().sum() == 0
 
 
 class Table(torch.nn.Module):
@@ -161,10 +183,13 @@ def test_rates_rise_then_fall():
 
 
 def test_verdicts_tell_collapse_and_a_uniform_plan():
-    healthy = {names.TRANSPORT_ENTROPY: 0.8, names.WITHIN_SENTENCE_COSINE: 0.4}
-    assert verdicts(healthy, start_cosine=0.01, teacher_cosine=0.45) == []
-    assert verdicts(healthy | {names.TRANSPORT_ENTROPY: 0.995}, 0.01, 0.45) == [names.PLAN_UNIFORM]
-    assert verdicts(healthy | {names.WITHIN_SENTENCE_COSINE: 0.9}, 0.01, 0.45) == [names.COLLAPSED]
-    assert verdicts(healthy | {names.WITHIN_SENTENCE_COSINE: 0.985}, 0.87, 0.87) == [names.COLLAPSED]
-    assert verdicts(healthy | {names.WITHIN_SENTENCE_COSINE: 0.9}, 0.87, 0.87) == []
-    assert verdicts({names.WITHIN_SENTENCE_COSINE: 0.9}, float("nan"), 0.5) == []
+    healthy = {names.TRANSPORT_ENTROPY: 0.8, names.WITHIN_SENTENCE_COSINE: 0.55, names.COMMON_SHARE: 0.03}
+    scratch = {names.WITHIN_SENTENCE_COSINE: 0.44, names.COMMON_SHARE: 0.06}
+    assert verdicts(healthy, scratch) == []
+    assert verdicts(healthy | {names.TRANSPORT_ENTROPY: 0.995}, scratch) == [names.PLAN_UNIFORM]
+    assert verdicts(healthy | {names.WITHIN_SENTENCE_COSINE: 0.9}, scratch) == [names.COLLAPSED]
+    assert verdicts(healthy | {names.COMMON_SHARE: 0.38}, scratch) == [names.COLLAPSED]
+    anisotropic = {names.WITHIN_SENTENCE_COSINE: 0.87, names.COMMON_SHARE: 0.8}
+    assert verdicts(anisotropic | {names.WITHIN_SENTENCE_COSINE: 0.985}, anisotropic) == [names.COLLAPSED]
+    assert verdicts(anisotropic | {names.WITHIN_SENTENCE_COSINE: 0.9}, anisotropic) == []
+    assert verdicts({names.WITHIN_SENTENCE_COSINE: 0.9}, {names.WITHIN_SENTENCE_COSINE: float("nan")}) == []

@@ -12,6 +12,7 @@ from optical_ray.transport.cost import GroundCost, measure_unit
 from optical_ray.transport.loss import transport_loss
 from optical_ray.transport.sinkhorn import SinkhornConfig, solve_sinkhorn, uniform_mass
 
+BACKENDS = pytest.mark.parametrize("backend", ["torch", "cpu"])
 LENGTHS = [(5, 7), (8, 3), (1, 6), (4, 1), (8, 7)]
 
 
@@ -24,10 +25,11 @@ def make_problem(lengths=LENGTHS, seed=0, dtype=torch.float64):
     return cost, a / a.sum(1, keepdim=True), b / b.sum(1, keepdim=True)
 
 
+@BACKENDS
 @pytest.mark.parametrize("epsilon", [0.5, 0.1, 0.02])
-def test_plans_are_pots(epsilon):
+def test_plans_are_pots(epsilon, backend):
     cost, a, b = make_problem()
-    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=epsilon, tolerance=1e-9, max_iterations=20000))
+    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=epsilon, tolerance=1e-9, max_iterations=20000, backend=backend))
     assert plan.converged_B.all()
     for pair, (n, m) in enumerate(LENGTHS):
         oracle = ot.sinkhorn(
@@ -55,9 +57,10 @@ def test_epsilon_zero_is_the_exact_plan():
     torch.testing.assert_close(cold.cost_B, plan.cost_B, atol=0.01, rtol=0)
 
 
-def test_a_large_epsilon_gives_the_independent_plan():
+@BACKENDS
+def test_a_large_epsilon_gives_the_independent_plan(backend):
     cost, a, b = make_problem()
-    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=1e4))
+    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=1e4, backend=backend))
     torch.testing.assert_close(plan.coupling_BNM, a[:, :, None] * b[:, None, :], atol=1e-5, rtol=0)
     assert plan.mean_entropy() == pytest.approx(1.0, abs=1e-4)
     assert plan.normalised_entropy_B.isnan().tolist() == [False, False, True, True, False]  # a forced plan says nothing
@@ -75,11 +78,12 @@ def test_the_unit_scales_epsilon():
     lengths=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5),
     epsilon=st.floats(0.01, 2.0),
     seed=st.integers(0, 100),
+    backend=st.sampled_from(["torch", "cpu"]),
 )
-def test_marginals_hold_and_empty_pairs_are_flagged(lengths, epsilon, seed):
+def test_marginals_hold_and_empty_pairs_are_flagged(lengths, epsilon, seed, backend):
     cost, a, b = make_problem(lengths, seed, torch.float32)
     a, b = a.nan_to_num(0), b.nan_to_num(0)
-    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=epsilon, max_iterations=20000))
+    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=epsilon, max_iterations=20000, backend=backend))
     empty = torch.tensor([n == 0 or m == 0 for n, m in lengths])
     assert torch.equal(plan.empty_B, empty)
     assert plan.converged_B.all()
@@ -94,19 +98,21 @@ def test_marginals_hold_and_empty_pairs_are_flagged(lengths, epsilon, seed):
     assert ((entropy <= 1 + 1e-5) | entropy.isnan()).all()
 
 
-def test_padding_moves_no_mass_whatever_it_costs():
+@BACKENDS
+def test_padding_moves_no_mass_whatever_it_costs(backend):
     cost, a, b = make_problem()
     padding = ~((a > 0)[:, :, None] & (b > 0)[:, None, :])
     for poison in (1e6, -1e6, float("nan"), float("inf")):
-        poisoned = solve_sinkhorn(cost.masked_fill(padding, poison), a, b, SinkhornConfig())
-        torch.testing.assert_close(poisoned.coupling_BNM, solve_sinkhorn(cost, a, b, SinkhornConfig()).coupling_BNM)
+        poisoned = solve_sinkhorn(cost.masked_fill(padding, poison), a, b, SinkhornConfig(backend=backend))
+        torch.testing.assert_close(poisoned.coupling_BNM, solve_sinkhorn(cost, a, b, SinkhornConfig(backend=backend)).coupling_BNM)
 
 
-def test_a_pair_does_not_depend_on_its_neighbours():
+@BACKENDS
+def test_a_pair_does_not_depend_on_its_neighbours(backend):
     cost, a, b = make_problem()
-    together = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=0.05))
+    together = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=0.05, backend=backend))
     for pair in range(len(cost)):
-        alone = solve_sinkhorn(cost[pair : pair + 1], a[pair : pair + 1], b[pair : pair + 1], SinkhornConfig(epsilon=0.05))
+        alone = solve_sinkhorn(cost[pair : pair + 1], a[pair : pair + 1], b[pair : pair + 1], SinkhornConfig(epsilon=0.05, backend=backend))
         torch.testing.assert_close(alone.coupling_BNM[0], together.coupling_BNM[pair], atol=1e-12, rtol=0)
         assert alone.iterations_B[0] == together.iterations_B[pair]
 
@@ -119,17 +125,19 @@ def test_permuting_tokens_permutes_the_plan():
     torch.testing.assert_close(permuted.coupling_BNM, plan.coupling_BNM[:, order])
 
 
-def test_a_capped_solve_is_reported():
+@BACKENDS
+def test_a_capped_solve_is_reported(backend):
     cost, a, b = make_problem()
-    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=0.005, tolerance=1e-6, max_iterations=3))
+    plan = solve_sinkhorn(cost, a, b, SinkhornConfig(epsilon=0.005, tolerance=1e-6, max_iterations=3, backend=backend))
     assert not plan.converged_B.all()
     assert (plan.violation_B[~plan.converged_B] > 1e-6).all()
     assert (plan.iterations_B <= 3).all()
 
 
-def test_a_tiny_epsilon_stays_finite():
+@BACKENDS
+def test_a_tiny_epsilon_stays_finite(backend):
     cost, a, b = make_problem(dtype=torch.float32)
-    plan = solve_sinkhorn(cost, a.float(), b.float(), SinkhornConfig(epsilon=1e-4))
+    plan = solve_sinkhorn(cost, a.float(), b.float(), SinkhornConfig(epsilon=1e-4, backend=backend))
     assert plan.coupling_BNM.isfinite().all()
     assert plan.cost_B.isfinite().all()
 

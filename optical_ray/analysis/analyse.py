@@ -1,0 +1,68 @@
+"""Everything that table, figures and page show, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from optical_ray.analysis.compare import Comparison, compare
+from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
+from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, view_parts
+from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.sources import STUDENT, Sources, open_sources
+from optical_ray.analysis.summary import SummaryRow, summarise_trials
+from optical_ray.retrieval.intervals import Interval, QueryBootstrap
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A run and what its numbers say."""
+
+    run: Run
+    sources: Sources
+    parts: tuple[PartView, ...]
+    cells: tuple[Cell, ...]
+    """Finished cells of the grid, by arm and k."""
+    smallest: frozenset[str]
+    """The languages that every grid trial trains on; curves over k are scored on them."""
+    bootstrap: QueryBootstrap
+    summary: tuple[SummaryRow, ...]
+    curves: tuple[Point, ...]
+    languages: tuple[Point, ...]
+    """Per language, at the largest k."""
+    scorers: tuple[ScorerRow, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, str, str, str], Interval]:
+        return {
+            (row.trial_id, row.system, row.scorer, row.group): row.interval
+            for row in self.summary
+            if row.measure == "Success@1" and row.language is None and row.task == self.sources.task
+        }
+
+    def success(self, trial: Trial, group: str, system: str = STUDENT, scorer: str | None = None) -> Interval | None:
+        """A trial's mean Success@1 on a group of languages; None where it has none."""
+        return self._means.get((trial.trial_id, system, scorer or self.sources.scorer, group))
+
+
+def analyse(run: Run, bootstrap: QueryBootstrap | None = None) -> Analysis:
+    """Compute summary, curves and comparisons of a run in whatever state it is."""
+    bootstrap = bootstrap or QueryBootstrap()
+    parts = view_parts(run)
+    sources = open_sources(run)
+    smallest = common_languages(parts)
+    cells = grid_cells(parts)
+    return Analysis(
+        run,
+        sources,
+        tuple(parts),
+        tuple(cells),
+        smallest,
+        bootstrap,
+        tuple(summarise_trials(sources, parts, bootstrap)),
+        tuple(curve_points(sources, cells, smallest, bootstrap)),
+        tuple(language_points(sources, cells, bootstrap)),
+        tuple(scorer_rows(sources, cells, bootstrap)),
+        tuple(compare(sources, parts, cells, smallest, bootstrap)),
+    )

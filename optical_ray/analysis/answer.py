@@ -1,0 +1,259 @@
+"""The answer first: sentences made from the numbers, in words that the intervals allow; then what is missing or doubtful.
+
+A direction is claimed only where the paired 95 % interval excludes 0 and Holm's correction over the comparisons of its kind agrees;
+otherwise the sentence says that no effect could be shown, and gives the interval all the same, since it bounds what the effect may be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from optical_ray.analysis.analyse import Analysis
+from optical_ray.analysis.compare import AGAINST_FLOOR, AGAINST_MEMORY, AGAINST_UNTRAINED, MORE_LANGUAGES, OWN_SHARE, SEARCH, Comparison
+from optical_ray.analysis.curves import largest_cells
+from optical_ray.analysis.design import untrained_trials
+from optical_ray.analysis.load import Trial
+from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
+from optical_ray.analysis.summary import ALL, UNSEEN
+from optical_ray.runs import names
+
+VERDICTS = {
+    names.COLLAPSED: "collapsed: the tokens of one sentence point the same way, so its loss and its scores say little about the method",
+    names.PLAN_UNIFORM: "plan uniform: epsilon is too large for the spread of the cost, so the plan aligns nothing",
+}
+FEW_SEEDS = 5
+
+
+def answer(analysis: Analysis) -> list[str]:
+    """The answer, sentence by sentence; never empty."""
+    sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_own_share(analysis), *_search(analysis)]
+    finished, planned = count_trials(analysis)
+    if not sentences:
+        why = "no trial has finished yet" if finished == 0 else "no grid trial with test queries has finished yet"
+        return [f"Nothing can be said so far: {why} ({finished} of {planned} finished)."]
+    if finished == planned:
+        return sentences
+    unfinished = any(part.pending for part in analysis.parts) or any(trial.state in ("pending", "running") for trial in analysis.run.trials)
+    return [f"{'So far' if unfinished else 'Of this sweep'} ({finished} of {planned} trials finished):", *sentences]
+
+
+def count_trials(analysis: Analysis) -> tuple[int, int]:
+    """(finished, planned or begun)."""
+    planned = sum(max(part.planned, len(part.trials)) for part in analysis.parts)
+    return sum(trial.finished for trial in analysis.run.trials), planned
+
+
+def caveats(analysis: Analysis) -> list[str]:
+    """What is missing, what went wrong, and what the intervals do not cover; one sentence each."""
+    return [*_unfinished(analysis), *_verdicts(analysis), *_evidence(analysis), *_unread(analysis)]
+
+
+def describe_trial(trial: Trial) -> str:
+    """`0123456789ab (OT, k = 4)`"""
+    if trial.arm == "unknown":
+        return trial.trial_id
+    return f"{trial.trial_id} ({'untrained' if trial.arm == 'none' else f'{trial.arm}, k = {trial.k}'})"
+
+
+def _success(analysis: Analysis, kind: str) -> list[Comparison]:
+    return [row for row in analysis.comparisons if row.kind == kind and row.measure == "Success@1"]
+
+
+def _floors(analysis: Analysis) -> list[str]:
+    rows = [row for row in _success(analysis, AGAINST_FLOOR) if row.group != UNSEEN]
+    if not rows:
+        return []
+    k = max(cell.k for cell in analysis.cells)
+    floors = {number(row.second_mean) for row in rows}
+    floor = f"the {rows[0].second} floor" + (f" ({floors.pop()})" if len(floors) == 1 else "")
+    scope = (
+        f"all {len(rows[0].languages)} evaluation languages"
+        if rows[0].group == ALL
+        else f"the {plural(len(rows[0].languages), 'language')} in training"
+    )
+    lead = f"With {plural(k, 'bitext language')}, in mean Success@1 over {scope}"
+    return [f"{lead}, {'; '.join(_against(rows, floor))}{_untrained_clause(analysis)}."]
+
+
+def _memory(analysis: Analysis) -> list[str]:
+    rows = [row for row in _success(analysis, AGAINST_MEMORY) if row.group != UNSEEN]
+    if not rows:
+        return []
+    memory = f"the translation memory ({number(rows[0].second_mean)}), which copies from near-duplicates of the training rows"
+    return [f"Of what near-duplicates alone give away: {'; '.join(_against(rows, memory))}."]
+
+
+def _untrained_clause(analysis: Analysis) -> str:
+    rows = [row for row in _success(analysis, AGAINST_UNTRAINED) if row.group != UNSEEN]
+    if not rows:
+        return ""
+    level = f"the untrained student ({number(rows[0].second_mean)})"
+    if len(rows) > 1 and all(row.direction == "above" for row in rows):
+        least = min(rows, key=lambda row: row.difference.estimate)
+        return f"; every arm is above {level}, by at least {size_of(least.difference)}"
+    return "; " + "; ".join(_against(rows, level))
+
+
+def _more_languages(analysis: Analysis) -> list[str]:
+    rows = _success(analysis, MORE_LANGUAGES)
+    if not rows:
+        return []
+    largest = max(cell.k for cell in analysis.cells)
+    starts = sorted({int(row.second.rpartition("k = ")[2]) for row in rows})
+    start = " or ".join(map(str, starts))
+    what = f"Success@1 on {languages(rows[0].languages)}"
+    higher, lower, unclear = _by_direction(rows)
+    clauses = []
+    for found, verb in ((higher, "rose"), (lower, "fell")):
+        if found:
+            clauses.append(f"{what} {verb} by " + listing(f"{size_of(row.difference)} for {_subject(row)}" for row in found))
+            what = "it"
+    if unclear:
+        whose = f" of {what}" if what != "it" else ""
+        clauses.append(f"no change{whose} could be shown for {listing(f'{_subject(row)} ({bracket(row.difference)})' for row in unclear)}")
+    return [f"From {start} to {plural(largest, 'bitext language')}{_budget(analysis)}, {'; '.join(clauses)}."]
+
+
+def _budget(analysis: Analysis) -> str:
+    """What was held fixed while languages were added, where all cells agree on it."""
+    fields = [trial.fields for cell in analysis.cells for trial in cell.trials]
+    budgets = {leaves.get("mixing.budget") for leaves in fields}
+    steps = {leaves.get("training.max_steps") for leaves in fields}
+    phrase = (
+        {"total": "equal total text", "per_language": "equal text per language"}.get(str(next(iter(budgets))))
+        if len(budgets) == 1
+        else None
+    )
+    parts = [part for part in (phrase, "equal steps" if len(steps) == 1 else None) if part]
+    return f" at {listing(parts)}" if parts else ""
+
+
+def _own_share(analysis: Analysis) -> list[str]:
+    rows = _success(analysis, OWN_SHARE)
+    if not rows:
+        return []
+    row = rows[-1]  # cells are ordered by k: the largest
+    change, where = row.difference, f"({row.first} against {row.second})"
+    if row.direction == "not shown":
+        return [f"No share of OT beside the contrastive loss could be shown: {bracket(change)} {where}."]
+    verb = "raised" if row.direction == "above" else "lowered"
+    return [f"Adding OT to the contrastive loss {verb} mean Success@1 by {size_of(change)} {where}."]
+
+
+def _search(analysis: Analysis) -> list[str]:
+    sentences = []
+    for row in _success(analysis, SEARCH):
+        if row.second.endswith("the grid's setting"):
+            change = row.difference
+            lead = f"The setting that the search chose on validation ({row.first.split(': ')[1].split(' ')[0]})"
+            if row.direction != "not shown":
+                sentences.append(f"{lead} is {row.direction} the grid's setting on test by {size_of(change)}.")
+            else:
+                sentences.append(f"{lead} cannot be told from the grid's setting on test: {bracket(change)}.")
+    return sentences
+
+
+def _against(rows: Sequence[Comparison], level: str) -> list[str]:
+    """One clause per direction that occurs: `OT is above LEVEL by ..., contrastive by ...`."""
+    clauses = []
+    *found, unclear = _by_direction(rows)
+    for some, word in zip(found, ("above", "below"), strict=True):
+        if some:
+            items = [f"{_subject(row)}{f' is {word} {level}' if row is some[0] else ''} by {size_of(row.difference)}" for row in some]
+            clauses.append(listing(items))
+    if unclear:
+        whom = listing(f"{_subject(row)} ({bracket(row.difference)})" for row in unclear)
+        clauses.append(f"no difference from {level} could be shown for {whom}")
+    return clauses
+
+
+def _by_direction(rows: Sequence[Comparison]) -> tuple[list[Comparison], list[Comparison], list[Comparison]]:
+    """(shown to be above, shown to be below, neither)"""
+    above, below, neither = ([row for row in rows if row.direction == side] for side in ("above", "below", "not shown"))
+    return above, below, neither
+
+
+def _subject(row: Comparison) -> str:
+    return row.first.rpartition(", k = ")[0] or row.first
+
+
+def _unfinished(analysis: Analysis) -> list[str]:
+    notes = []
+    states = Counter(trial.state for trial in analysis.run.trials if not trial.finished)
+    states["pending"] += sum(part.pending for part in analysis.parts)
+    counts = [f"{count} {state}" for state, count in sorted(states.items()) if count]
+    if counts:
+        finished, planned = count_trials(analysis)
+        verb = "has" if planned - finished == 1 else "have"
+        notes.append(f"{planned - finished} of {plural(planned, 'trial')} {verb} no result: {listing(counts)}.")
+    for trial in analysis.run.trials:
+        if trial.state == "failed":
+            error = trial.status.error if trial.status and trial.status.error else "no reason was written"
+            notes.append(f"Trial {describe_trial(trial)} failed: {error.rstrip('.')}.")
+        elif trial.state == "running" and trial.status and trial.status.updated_at:
+            notes.append(f"Trial {describe_trial(trial)} says that it is running; its last sign of life is {trial.status.updated_at}.")
+    return notes
+
+
+def _verdicts(analysis: Analysis) -> list[str]:
+    notes = []
+    for trial in analysis.run.trials:
+        for verdict in trial.status.verdicts if trial.status else []:
+            notes.append(f"Trial {describe_trial(trial)} is {VERDICTS.get(verdict, verdict)}.")
+    return notes
+
+
+def _evidence(analysis: Analysis) -> list[str]:
+    notes = []
+    seeds = sorted({len(cell.trials) for cell in analysis.cells})
+    if seeds == [1]:
+        notes.append(
+            "One training seed per setting: the intervals are over queries only. "
+            "How far another seed would move a result, this run cannot show."
+        )
+    elif seeds and seeds[0] < FEW_SEEDS:
+        notes.append(
+            f"{seeds[0]}{f' to {seeds[-1]}' if seeds[0] != seeds[-1] else ''} training seeds per setting are averaged; "
+            "the intervals are over queries only and do not cover the spread between seeds."
+        )
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    if len({cell.k for cell in analysis.cells}) > 1:
+        if len(smallest) == 1:
+            notes.append(f"Curves over k rest on one language ({smallest[0]}), the only one that every set holds.")
+        elif not smallest:
+            notes.append("The language sets share no evaluated language, so no curve over k is scored on the same languages.")
+    if analysis.cells and not analysis.sources.lexical():
+        notes.append("No lexical floor is stored with the finished trials.")
+    if analysis.cells and not untrained_trials(analysis.run):
+        notes.append("No untrained control has finished.")
+    largest = [cell.series for cell in largest_cells(analysis.cells)]
+    absent = list(dict.fromkeys(cell.series for cell in analysis.cells if cell.series not in largest))
+    if absent:
+        verb = "has" if len(absent) == 1 else "have"
+        notes.append(f"{listing(absent)} {verb} no finished trial at the largest k, so the arms are compared without.")
+    unmatched = max((row.unmatched for row in analysis.comparisons), default=0)
+    if unmatched:
+        notes.append(
+            "Not every system answered the same queries: "
+            f"up to {plural(unmatched, 'query')} of one side were left out of a paired difference."
+        )
+    doubtful = [
+        row for row in analysis.comparisons if row.measure == "Success@1" and row.difference.excludes_zero and row.direction == "not shown"
+    ]
+    if doubtful:
+        verb = "excludes" if len(doubtful) == 1 else "exclude"
+        notes.append(
+            f"{plural(len(doubtful), 'interval')} {verb} 0 by itself but not after Holm's correction for the comparisons of its kind, "
+            "so no direction is claimed: "
+            + "; ".join(f"{row.first} minus {row.second} on {row.group}, {bracket(row.difference)}" for row in doubtful)
+            + "."
+        )
+    git = analysis.run.record.provenance.get("git")
+    if isinstance(git, dict) and git.get("dirty"):
+        notes.append("The checkout had changes that were not committed: the commit alone does not reproduce this run.")
+    return notes
+
+
+def _unread(analysis: Analysis) -> list[str]:
+    return [f"Trial {describe_trial(trial)}: {problem}." for trial in analysis.run.trials for problem in trial.problems]

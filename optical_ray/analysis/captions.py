@@ -1,0 +1,136 @@
+"""What stands under a figure and at the end of the page: how to read it, how it was computed, where it came from."""
+
+from __future__ import annotations
+
+from optical_ray.analysis.analyse import Analysis
+from optical_ray.analysis.phrases import listing, number
+
+
+def k_caption(analysis: Analysis) -> str:
+    """Under the panels over k."""
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    scored = f" ({listing(smallest)})" if 0 < len(smallest) <= 8 else ""
+    text = (
+        "Success@1 against the number of bitext languages k. "
+        f"Whiskers: {level(analysis)} bootstrap intervals over queries, languages held fixed; {seeds(analysis)}. "
+        "Points are moved sideways a little so that whiskers do not hide each other. "
+        f"Dashed: {analysis.sources.lexical_name}; dash-dotted: a translation memory over all training rows "
+        "of the language; dotted: the untrained student; all on the same languages. "
+        f"Smallest set{scored}: the same languages at every k, so only this panel shows what more languages do. "
+        "In the other panels the languages change with k: read each point against its own floor, not against its neighbour."
+    )
+    draws = _draws(analysis, smallest[0]) if smallest else ""
+    return text + draws
+
+
+def _draws(analysis: Analysis, language: str) -> str:
+    """How often a language is drawn at each k: with equal steps, more languages mean less practice in each."""
+    found: dict[int, int] = {}
+    for cell in analysis.cells:
+        plan = cell.trials[0].plan or {}
+        draws = plan.get("draws")
+        if isinstance(draws, dict) and isinstance(draws.get(language), int):
+            found[cell.k] = draws[language]
+    if len(found) < 2 or len(set(found.values())) == 1:
+        return ""
+    each = listing(f"{count:,} at k = {k}" for k, count in sorted(found.items()))
+    return f" Pairs of {language} drawn in training: {each}."
+
+
+def language_caption(analysis: Analysis) -> str:
+    """Under the bars per language."""
+    return (
+        "Success@1 on each query language for the arms at the largest k. "
+        f"Lines: {level(analysis)} bootstrap intervals over that language's queries; {seeds(analysis)}. "
+        f"Grey: {analysis.sources.lexical_name}, by which the languages are ordered; solid mark: the translation memory; dotted: the "
+        "untrained student."
+    )
+
+
+def training_caption() -> str:
+    """Under losses and diagnostics."""
+    return (
+        "One line per trial of the grid, coloured by arm, line style by k. "
+        "Losses of different terms have different units and are not compared. A falling loss proves nothing: "
+        "a plan entropy near 1 means that the plan aligns nothing (epsilon too large for the spread of the cost), "
+        "a within-sentence cosine near 1 that all tokens of a sentence point the same way. "
+        "Trials with these verdicts are marked at their last report."
+    )
+
+
+def search_caption() -> str:
+    """Under the panels of a search."""
+    return (
+        "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
+        "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
+        "both on validation (the lexical floor is measured on test only). "
+        "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
+        "No intervals: only the mean of a validation is kept."
+    )
+
+
+def methods(analysis: Analysis) -> list[str]:
+    """One paragraph per item."""
+    bootstrap = analysis.bootstrap
+    chance = number(analysis.sources.chance(analysis.sources.evaluated()))
+    return [
+        "Task: held-out bitext retrieval. A foreign sentence looks for its English translation among candidates of the same split; "
+        "the teacher encodes the English side.",
+        "Success@1: share of queries whose translation ranks first; ties count against us. "
+        "AP: average precision without cut-off (with one relevant candidate, the reciprocal rank). "
+        "nDCG@10: discounted gain of the first ten.",
+        "A mean over languages is the mean of the languages' means: languages count alike, however many queries they have.",
+        f"Intervals: percentile bootstrap ({bootstrap.resamples:,} resamples, seed {bootstrap.seed}) of the queries within each language, "
+        "independently, then averaged. They assume that a language's queries are independent draws, "
+        "and speak of these languages and these trained students: neither other languages nor other training seeds are in them. "
+        "Where every query has the same outcome the interval has no width, which does not mean certainty.",
+        "Differences are paired: both systems are resampled on the same queries. Their intervals are not corrected for their number; "
+        "a direction is claimed only where Holm's correction over the comparisons of one kind also leaves the two-sided bootstrap p "
+        f"at most {1 - bootstrap.confidence:.2g}.",
+        "Selection: searches see the validation split only; the test split is scored once per trial, after training.",
+        "OT's own share is the arm with both terms minus the arm with the contrastive loss alone; "
+        "a mixed arm's score is never credited to OT.",
+        f"Floors: {analysis.sources.lexical_name} on the query's own words; a translation memory, which answers with the "
+        "English of the five nearest training rows; the student as it was initialised; "
+        f"chance is {chance} (relevant / candidates).",
+    ]
+
+
+def provenance(analysis: Analysis) -> list[tuple[str, str]]:
+    """(what, value): where the numbers come from."""
+    record = analysis.run.record
+    provenance = record.provenance
+    rows = [("sweep", f"{record.name}, fingerprint {record.fingerprint[:12]}"), ("created", record.created_at)]
+    git = provenance.get("git")
+    if isinstance(git, dict):
+        rows.append(("commit", f"{git.get('commit')}{' with uncommitted changes' if git.get('dirty') else ''}"))
+    else:
+        rows.append(("commit", "not run from a checkout"))
+    for name in ("machine", "versions"):
+        values = provenance.get(name)
+        if isinstance(values, dict):
+            rows.append((name, ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)))
+    command = provenance.get("command")
+    if isinstance(command, list):
+        rows.append(("command", " ".join(map(str, command))))
+    trained = [trial for trial in analysis.run.trials if trial.status]
+    seconds: dict[str, float] = {}
+    for trial in trained:
+        for stage, value in (trial.status.seconds if trial.status else {}).items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    if seconds:
+        rows.append(("time, all trials", ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())))
+    return rows
+
+
+def seeds(analysis: Analysis) -> str:
+    """How many trainings a point stands for."""
+    counts = sorted({len(cell.trials) for cell in analysis.cells})
+    if not counts or counts == [1]:
+        return "one training seed"
+    return f"mean of {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} training seeds"
+
+
+def level(analysis: Analysis) -> str:
+    """`95 %`"""
+    return f"{100 * analysis.bootstrap.confidence:g} %"

@@ -1,0 +1,164 @@
+"""Paired differences on the same queries: what the sweep's question is answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from optical_ray.analysis.curves import largest_cells
+from optical_ray.analysis.design import Cell, PartView, best_of_search
+from optical_ray.analysis.outcomes import MEASURES, Languages, pair
+from optical_ray.analysis.sources import MEAN_REMOVED, Sources
+from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
+from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, adjust_holm
+
+AGAINST_FLOOR = "against the lexical floor"
+AGAINST_MEMORY = "against the translation memory"
+AGAINST_UNTRAINED = "against the untrained student"
+OWN_SHARE = "OT's own share"
+MORE_LANGUAGES = "more languages"
+MEAN_REMOVAL = "language-mean removal"
+SEARCH = "the search's choice"
+
+OT_MIXED, CONTRASTIVE = "OT + contrastive", "contrastive"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`first` minus `second`, mean over the group's languages, paired by query."""
+
+    kind: str
+    first: str
+    second: str
+    arm: str
+    group: str
+    languages: tuple[str, ...]
+    num_queries: int
+    unmatched: int
+    """Queries of the group that only one side has: left out."""
+    measure: str
+    first_mean: float
+    second_mean: float
+    difference: Interval
+    p_holm: float
+    """Holm's correction over the comparisons of this kind and measure."""
+    direction: Literal["above", "below", "not shown"]
+    """What may be claimed: a side only where the interval excludes 0 and `p_holm` is within the level, so that among the comparisons of
+    one kind a false claim stays as rare as the interval's level says."""
+
+
+def compare(
+    sources: Sources, parts: Iterable[PartView], cells: list[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap
+) -> list[Comparison]:
+    """Every comparison that the finished trials allow, in the order of the constants above; Success@1, AP and nDCG@10.
+
+    The intervals are over queries, for the trials as they were trained, each at its own level; the directions are corrected for the number
+    of comparisons of their kind.
+    """
+    build = _Builder(sources, bootstrap, smallest)
+    largest = list(largest_cells(cells))
+    for cell in largest:
+        build.add(AGAINST_FLOOR, cell, sources.lexical_name, sources.lexical(cell.trials), (IN_TRAINING, UNSEEN))
+    for cell in largest:
+        build.add(AGAINST_MEMORY, cell, "translation memory", sources.memory(cell.trials), (IN_TRAINING,))
+    untrained = sources.untrained()
+    for cell in largest:
+        build.add(AGAINST_UNTRAINED, cell, "untrained student", untrained, (IN_TRAINING, UNSEEN))
+    for cell in cells:
+        rival = _find(cells, CONTRASTIVE, cell)
+        if cell.arm == OT_MIXED and rival is not None:
+            groups = (IN_TRAINING,) if cell in largest else (SMALLEST,)
+            build.add(OWN_SHARE, cell, name_cell(rival), sources.student(rival.trials), groups)
+    for cell in largest:
+        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and other.k < cell.k]
+        if others:
+            first = min(others, key=lambda other: other.k)
+            build.add(MORE_LANGUAGES, cell, name_cell(first), sources.student(first.trials), (SMALLEST,))
+    for cell in largest:
+        removed = sources.student(cell.trials, name=MEAN_REMOVED)
+        label = f"{name_cell(cell)}, language means removed"
+        build.add(MEAN_REMOVAL, cell, name_cell(cell), sources.student(cell.trials), (IN_TRAINING,), first=removed, label=label)
+    for part in parts:
+        best = best_of_search(part) if part.kind == "search" else None
+        if best is None:
+            continue
+        chosen = Cell(best.arm, (), best.k or 0, (best,))
+        label = f"{part.name}: {best.trial_id} (best on valid)"
+        build.add(SEARCH, chosen, sources.lexical_name, sources.lexical([best]), (IN_TRAINING,), label=label)
+        defaults = [cell for cell in cells if (cell.arm, cell.k) == (best.arm, best.k)]
+        if len(defaults) == 1:
+            build.add(
+                SEARCH,
+                chosen,
+                f"{name_cell(defaults[0])}, the grid's setting",
+                sources.student(defaults[0].trials),
+                (IN_TRAINING,),
+                label=label,
+            )
+    return _correct(build.rows, 1.0 - bootstrap.confidence)
+
+
+def name_cell(cell: Cell) -> str:
+    """As tables name it: `OT, k = 16`."""
+    return f"{cell.series}, k = {cell.k}"
+
+
+def _find(cells: Iterable[Cell], arm: str, like: Cell) -> Cell | None:
+    matches = [cell for cell in cells if cell.arm == arm and cell.k == like.k and cell.extras == like.extras]
+    return matches[0] if matches else None
+
+
+class _Builder:
+    def __init__(self, sources: Sources, bootstrap: QueryBootstrap, smallest: frozenset[str]) -> None:
+        self.sources, self.bootstrap, self.smallest = sources, bootstrap, smallest
+        self.rows: list[Comparison] = []
+
+    def add(
+        self,
+        kind: str,
+        cell: Cell,
+        second: str,
+        outcomes: Languages,
+        groups: Iterable[str],
+        first: Languages | None = None,
+        label: str = "",
+    ) -> None:
+        """Append the comparison of a cell's student (or of `first`) with other outcomes; nothing where either has none."""
+        own = first if first is not None else self.sources.student(cell.trials)
+        members = group_languages(own, cell.trained, cell.ever_trained, self.smallest)
+        for group in groups:
+            paired = pair(own, outcomes, members.get(group, ()))
+            if not paired.first:
+                continue
+            shown = ALL if set(paired.first) == set(members[ALL]) else group
+            differences = self.bootstrap.differences_over_languages(paired.first, paired.second)
+            means = zip(MEASURES, _means(paired.first), _means(paired.second), differences, strict=True)
+            for name, first_mean, second_mean, difference in means:
+                self.rows.append(
+                    Comparison(
+                        kind, label or name_cell(cell), second, cell.arm, shown, tuple(sorted(paired.first)), paired.num_queries,
+                        paired.unmatched, name, first_mean, second_mean, difference, 1.0, "not shown",
+                    )
+                )  # fmt: skip
+
+
+def _correct(rows: list[Comparison], level: float) -> list[Comparison]:
+    families: dict[tuple[str, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        families.setdefault((row.kind, row.measure), []).append(index)
+    corrected = list(rows)
+    for places in families.values():
+        for index, p_value in zip(places, adjust_holm([rows[index].difference.p_value for index in places]), strict=True):
+            difference = rows[index].difference
+            shown = difference.excludes_zero and p_value <= level
+            direction: Literal["above", "below", "not shown"] = "not shown" if not shown else "above" if difference.low > 0 else "below"
+            corrected[index] = replace(rows[index], p_holm=p_value, direction=direction)
+    return corrected
+
+
+def _means(values: Mapping[str, Floats]) -> list[float]:
+    """Mean over languages of each measure."""
+    return [float(mean) for mean in np.mean([values_QM.mean(0) for values_QM in values.values()], axis=0)]

@@ -1,0 +1,212 @@
+"""A run folder, read as far as it has been written. Nothing here raises for a trial's sake: what cannot be read becomes a note."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from optical_ray.errors import OpticalError, RunFolderError
+from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.schemas import QUERIES, SweepRecord, TrialStatus
+
+Curve = tuple[tuple[int, float], ...]
+"""(step, value) by step; NaN where the number was not finite."""
+
+COLUMNS = [name for name in QUERIES.names if name != "top_candidate_id"]  # the largest column, and no statistic needs it
+TEXT_COLUMNS = [name for name in COLUMNS if pa.types.is_string(QUERIES.field(name).type)]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, as far as it got."""
+
+    trial_id: str
+    recipe: Mapping[str, Any]
+    """`Recipe.to_dict()`, as plain data: reading it through Recipe would import torch."""
+    status: TrialStatus | None
+    """None: not started, or unreadable."""
+    plan: Mapping[str, Any] | None
+    """plan.json; None before the languages were chosen."""
+    metrics: Mapping[str, Curve]
+    """Reports by metric name."""
+    problems: tuple[str, ...] = ()
+    """What could not be read, in words."""
+
+    @property
+    def state(self) -> str:
+        return self.status.state if self.status else "pending"
+
+    @property
+    def finished(self) -> bool:
+        """Only finished trials have test outcomes that count (DESIGN.md, decision 6)."""
+        return self.state == "finished"
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The recipe's leaves by dotted name."""
+        return flatten(self.recipe)
+
+    @cached_property
+    def arm(self) -> str:
+        """As `Recipe.arm`: `OT`, `OT + contrastive`, `contrastive`, `none` (the untrained control); `unknown` without a recipe."""
+        if not self.fields:
+            return "unknown"  # an unreadable recipe must not pass for the untrained control
+        if not self.fields.get("training.max_steps", 1):
+            return "none"
+        weights = (("OT", self.fields.get("objective.transport")), ("contrastive", self.fields.get("objective.contrastive")))
+        return " + ".join(name for name, weight in weights if weight) or "none"
+
+    @cached_property
+    def languages(self) -> frozenset[str] | None:
+        """Languages in training; empty for the untrained control, None while the plan is not written."""
+        if self.arm == "none":
+            return frozenset()
+        return frozenset(self.plan["languages"]) if self.plan is not None else None
+
+    @property
+    def k(self) -> int | None:
+        """Bitext languages in training; None where nothing is trained or nothing is known yet."""
+        if self.arm == "none":
+            return None
+        if self.languages is not None:
+            return len(self.languages)
+        size = self.fields.get("languages.size")
+        return int(size) if size is not None else (len(self.fields.get("languages.pool") or ()) or None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep's results, as far as they are there."""
+
+    path: Path
+    record: SweepRecord
+    trials: tuple[Trial, ...]
+    """Every trial that has a recipe, by trial id."""
+    queries: pa.Table
+    """Per-query rows (split=test) of the finished trials: `trial_id` and the columns of `runs.schemas.QUERIES` but `top_candidate_id`."""
+
+    @cached_property
+    def by_id(self) -> dict[str, Trial]:
+        return {trial.trial_id: trial for trial in self.trials}
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run folder, whatever state it is in.
+
+    Raises:
+        RunFolderError: no such folder, not a run, or of another format version. A trial that cannot be read raises nothing:
+            `Trial.problems` says what is wrong with it.
+    """
+    folder = RunFolder(Path(path))
+    try:
+        record = folder.read_sweep()
+    except RunFolderError:
+        raise
+    except OpticalError as error:  # a field of another version of this format
+        raise RunFolderError(str(error)) from None
+    trials, tables = [], []
+    for trial_folder in folder.trials():
+        trial, table = _read_trial(trial_folder)
+        trials.append(trial)
+        if table is not None:
+            tables.append(table)
+    schema = pa.schema([pa.field("trial_id", pa.dictionary(pa.int32(), pa.string())), *_dictionary_schema()])
+    queries = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
+    return Run(folder.path, record, tuple(trials), queries)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested plain data by dotted name; lists become tuples, so that values can be compared and counted."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return leaves
+
+
+def _read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:
+    problems: list[str] = []
+    recipe = _read_object(folder.recipe, problems) or {}
+    plan = _read_object(folder.plan, problems) if folder.plan.is_file() else None
+    if plan is not None and not isinstance(plan.get("languages"), list):
+        problems.append("plan.json: no list of languages")
+        plan = None
+    status = None
+    try:
+        status = folder.read_status()
+    except OpticalError as error:
+        problems.append(_inside(error, folder))
+    trial = Trial(folder.trial_id, recipe, status, plan, _read_metrics(folder, problems), ())
+    table = None
+    if folder.queries.is_file():
+        if trial.finished:
+            table = _read_queries(folder, problems)
+        else:
+            problems.append(f"queries.parquet: left out, since the trial is {trial.state}, not finished")
+    elif trial.finished:
+        problems.append("queries.parquet: missing, although the trial is finished")
+    return Trial(trial.trial_id, recipe, status, plan, trial.metrics, tuple(problems)), table
+
+
+def _read_object(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        problems.append(f"{path.name}: cannot be read ({error})")
+        return None
+    if not isinstance(values, dict):
+        problems.append(f"{path.name}: expected a JSON object, found {type(values).__name__}")
+        return None
+    return values
+
+
+def _read_metrics(folder: TrialFolder, problems: list[str]) -> dict[str, Curve]:
+    curves: dict[str, dict[int, float]] = {}
+    try:
+        for row in folder.read_metrics():
+            # By step, the last row wins: an attempt that began again from the start repeats step 0.
+            curves.setdefault(str(row.name), {})[int(row.step)] = math.nan if row.value is None else float(row.value)
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        problems.append(f"metrics.jsonl: cannot be read ({type(error).__name__}: {error})")
+    return {name: tuple(sorted(points.items())) for name, points in curves.items()}
+
+
+def _read_queries(folder: TrialFolder, problems: list[str]) -> pa.Table | None:
+    try:
+        found = pq.read_schema(folder.queries).names
+        missing = [name for name in COLUMNS if name not in found]
+        if missing:
+            problems.append(f"queries.parquet: no column {', '.join(missing)}")
+            return None
+        table = pq.read_table(folder.queries, columns=COLUMNS, read_dictionary=TEXT_COLUMNS, partitioning=None)
+        table = table.cast(_dictionary_schema()).filter(pc.equal(pc.field("split"), "test"))
+    except (OSError, pa.ArrowException) as error:
+        problems.append(f"queries.parquet: cannot be read ({str(error).splitlines()[0]})")
+        return None
+    if table.num_rows == 0:
+        problems.append("queries.parquet: no row of split test")
+    ids = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int32()), pa.array([folder.trial_id]))
+    return table.add_column(0, pa.field("trial_id", ids.type), ids)
+
+
+def _dictionary_schema() -> pa.Schema:
+    def of(name: str) -> pa.DataType:
+        return pa.dictionary(pa.int32(), pa.string()) if name in TEXT_COLUMNS else QUERIES.field(name).type
+
+    return pa.schema([pa.field(name, of(name), QUERIES.field(name).nullable) for name in COLUMNS])
+
+
+def _inside(error: Exception, folder: TrialFolder) -> str:
+    """The message without the path to the trial, which the table names already."""
+    return str(error).replace(f"{folder.path}/", "")

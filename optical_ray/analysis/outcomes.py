@@ -1,0 +1,144 @@
+"""Per-query rows -> arrays, aligned by query, so that systems can be compared on the same queries.
+
+Q queries, M measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from optical_ray.retrieval.intervals import Floats
+
+MEASURES = ("Success@1", "AP", "nDCG@10")
+"""Success@1 comes from the rank; with one relevant candidate AP is the reciprocal rank."""
+SUCCESS = 0
+
+
+class System(NamedTuple):
+    """What was scored, and how."""
+
+    task: str
+    name: str
+    """student | mean-removed | lexical | random | ..."""
+    scorer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """One system on the queries of one language."""
+
+    query_Q: npt.NDArray[np.str_]
+    """Sorted; `<document language>:<query id>`."""
+    values_QM: Floats
+    """By MEASURES, each in [0, 1]."""
+    chance: float
+    """Success@1 of a random order: mean of relevant / candidates."""
+
+    def at(self, measure: int) -> Floats:
+        """One measure, float [Q]."""
+        return self.values_QM[:, measure]
+
+
+Languages = Mapping[str, Outcomes]
+"""Outcomes by query language."""
+
+
+def index_outcomes(queries: pa.Table) -> dict[str, dict[System, dict[str, Outcomes]]]:
+    """By trial id, system and query language. A query that stands twice for one system counts once (the first row)."""
+    if queries.num_rows == 0:
+        return {}
+    text = {name: _codes(queries[name]) for name in ("trial_id", "task", "system", "scorer", "query_language")}
+    query = np.char.add(np.char.add(_strings(queries["document_language"]), ":"), _strings(queries["query_id"]))
+    rank = queries["rank"].fill_null(0).to_numpy()
+    columns = [(rank == 1).astype(np.float64), queries["AP"].to_numpy(), queries["nDCG@10"].to_numpy()]
+    values = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    chance = queries["num_relevant"].to_numpy() / np.maximum(queries["num_candidates"].to_numpy(), 1)
+    keys = [codes for codes, _ in text.values()]
+    order = np.lexsort(keys[::-1])  # stable: rows of one system and language stay in file order
+    changed = np.any([np.diff(codes[order]) != 0 for codes in keys], axis=0)
+    found: dict[str, dict[System, dict[str, Outcomes]]] = {}
+    for rows in np.split(order, np.flatnonzero(changed) + 1):
+        trial_id, task, system, scorer, language = (names[codes[rows[0]]] for codes, names in text.values())
+        names_Q, first = np.unique(query[rows], return_index=True)
+        outcomes = Outcomes(names_Q, values[rows[first]], float(chance[rows[first]].mean()))
+        found.setdefault(trial_id, {}).setdefault(System(task, system, scorer), {})[language] = outcomes
+    return found
+
+
+def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:
+    """Mean outcome of each query over training seeds, on the languages and queries that all of them have."""
+    found = list(replicates)
+    if len(found) <= 1:
+        return dict(found[0]) if found else {}
+    averaged = {}
+    for language in found[0]:
+        if all(language in other for other in found):
+            first, *rest = [other[language] for other in found]
+            shared = first.query_Q
+            for outcomes in rest:
+                shared = np.intersect1d(shared, outcomes.query_Q)
+            if len(shared):
+                stacked = np.stack([_take(outcomes, shared) for outcomes in (first, *rest)])
+                averaged[language] = Outcomes(shared, stacked.mean(0), first.chance)
+    return averaged
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two systems on the same queries."""
+
+    first: dict[str, Floats]
+    """By language, [Q, M]."""
+    second: dict[str, Floats]
+    num_queries: int
+    unmatched: int
+    """Queries that only one of the two has, in the languages asked for: left out, and said."""
+
+
+def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paired:
+    """Align two systems on the queries that both have, in the languages asked for that both have."""
+    paired = Paired({}, {}, 0, 0)
+    num_queries = unmatched = 0
+    for language in languages:
+        a, b = first.get(language), second.get(language)
+        if a is None or b is None:
+            unmatched += sum(len(side.query_Q) for side in (a, b) if side is not None)
+            continue
+        shared = a.query_Q if np.array_equal(a.query_Q, b.query_Q) else np.intersect1d(a.query_Q, b.query_Q)
+        unmatched += len(a.query_Q) + len(b.query_Q) - 2 * len(shared)
+        if len(shared):
+            paired.first[language], paired.second[language] = _take(a, shared), _take(b, shared)
+            num_queries += len(shared)
+    return Paired(paired.first, paired.second, num_queries, unmatched)
+
+
+def _take(outcomes: Outcomes, query_Q: npt.NDArray[np.str_]) -> Floats:
+    if len(query_Q) == len(outcomes.query_Q):
+        return outcomes.values_QM
+    return outcomes.values_QM[np.searchsorted(outcomes.query_Q, query_Q)]
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Codes that sort like the text, and the text of each code."""
+    indices, names = _dictionary(column)
+    place = np.empty(len(names), dtype=np.int64)
+    place[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
+    return place[indices], sorted(names)
+
+
+def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+    indices, names = _dictionary(column)
+    return np.array(names, dtype=np.str_)[indices]
+
+
+def _dictionary(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+    encoded = column.unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    return np.asarray(encoded.indices.to_numpy(), dtype=np.int64), [str(name) for name in encoded.dictionary.to_pylist()]

@@ -1,0 +1,229 @@
+"""What the page shows, as plain text and cells; the template escapes every one of them and adds no words of its own about results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optical_ray.analysis.analyse import Analysis
+from optical_ray.analysis.answer import answer, caveats, count_trials
+from optical_ray.analysis.captions import k_caption, language_caption, level, methods, provenance, search_caption, training_caption
+from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED
+from optical_ray.analysis.design import PartView, best_of_search, short, show, varying_fields
+from optical_ray.analysis.load import Trial
+from optical_ray.analysis.outcomes import MEASURES
+from optical_ray.analysis.phrases import bracket, languages, number, plural, signed
+from optical_ray.analysis.sources import LEXICAL, MEAN_REMOVED, STUDENT
+from optical_ray.analysis.style import Panel
+from optical_ray.analysis.table import GROUPS, marks_of, shows_test
+from optical_ray.retrieval.intervals import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    sort: str = ""
+    """What the table sorts by; empty: the text."""
+    small: tuple[str, ...] = ()
+    """Smaller lines below."""
+    kind: str = ""
+    """CSS class: num | code | warn | strong | faint"""
+    plain: str | None = None
+    """What a CSV holds instead of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A table of the page, and the same as CSV."""
+
+    name: str
+    """Stem of the CSV file."""
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureView:
+    """Panels that share a caption."""
+
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """Everything that the template fills in."""
+
+    name: str
+    state: str
+    answer: list[str]
+    caveats: list[str]
+    question: str
+    expectation: str
+    tables: dict[str, TableView]
+    figures: dict[str, FigureView]
+    methods: list[str]
+    provenance: list[tuple[str, str]]
+    files: list[str] = field(default_factory=list)
+
+
+def build_page(
+    analysis: Analysis, k: Sequence[Panel], per_language: Sequence[Panel], training: Sequence[Panel], search: Sequence[Panel]
+) -> PageView:
+    """Put an analysis and its figures into words and cells."""
+    record = analysis.run.record
+    finished, planned = count_trials(analysis)
+    tables = [_trial_table(analysis), _comparison_table(analysis), _language_table(analysis), _scorer_table(analysis)]
+    figures = {
+        "k": FigureView("How many languages?", k_caption(analysis), tuple(k)),
+        "languages": FigureView("Which languages?", language_caption(analysis), tuple(per_language)),
+        "training": FigureView("Did training work?", training_caption(), tuple(training)),
+        "search": FigureView("What did the search see?", search_caption(), tuple(search)),
+    }
+    return PageView(
+        name=record.name,
+        state=f"{finished} of {plural(planned, 'trial')} finished",
+        answer=answer(analysis),
+        caveats=caveats(analysis),
+        question=record.question,
+        expectation=record.expectation,
+        tables={table.name: table for table in tables if table.rows},
+        figures={name: figure for name, figure in figures.items() if figure.panels},
+        methods=methods(analysis),
+        provenance=provenance(analysis),
+    )
+
+
+def _trial_table(analysis: Analysis) -> TableView:
+    fields = varying_fields(analysis.run.trials)
+    columns = ("trial", "arm", "k", "state", *[short(name) for name in fields], "steps", "valid", *GROUPS)
+    rows = tuple(_trial_row(analysis, part, trial, fields) for part in analysis.parts for trial in part.trials)
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    caption = (
+        f"Success@1, mean over languages, scorer {analysis.sources.scorer}; in brackets the {level(analysis)} interval over queries. "
+        "valid: on the validation split, which is all that a search sees. The last three columns: on the test split, over the smallest "
+        f"set{f' ({languages(smallest)})' if smallest else ''}, the languages in training, and the others; "
+        f"below each, {analysis.sources.lexical_name} on the same languages."
+    )
+    if any(part.kind == "search" for part in analysis.parts):
+        caption += " Of a search only the trial that validation chose shows its test score (bold); summary.parquet holds the others."
+    return TableView("trials", caption, columns, rows)
+
+
+def _trial_row(analysis: Analysis, part: PartView, trial: Trial, fields: Sequence[str]) -> tuple[Cell, ...]:
+    status = trial.status
+    best = best_of_search(part) if part.kind == "search" else None
+    chosen = best is not None and best.trial_id == trial.trial_id
+    cells = [
+        Cell(trial.trial_id, small=(part.name,), kind="code strong" if chosen else "code", plain=trial.trial_id),
+        Cell("untrained" if trial.arm == "none" else trial.arm),
+        _count(trial.k),
+    ]
+    marks = marks_of(trial)
+    progress = [f"{status.step} of {status.max_steps} steps"] if status and not trial.finished else []
+    bad = marks or trial.state == "failed"
+    cells.append(Cell(trial.state, small=(*marks, *progress), kind="warn" if bad else "", plain=" ".join([trial.state, *marks])))
+    cells += [_value(trial.fields.get(name)) for name in fields]
+    cells.append(_count(trial.fields.get("training.max_steps")))
+    objective = status.objective if status else None
+    cells.append(Cell(number(objective), sort="" if objective is None else repr(objective), kind="num strong" if chosen else "num"))
+    for group in GROUPS:
+        if not shows_test(part, trial):
+            cells.append(Cell("", kind="num"))
+            continue
+        cells.append(_interval(analysis.success(trial, group), _floor_of(analysis, trial, group)))
+    return tuple(cells)
+
+
+def _floor_of(analysis: Analysis, trial: Trial, group: str) -> str:
+    scorers = [system.scorer for system in analysis.sources.systems() if system.name == LEXICAL]
+    floor = analysis.success(trial, group, LEXICAL, scorers[0]) if scorers else None
+    return f"{analysis.sources.lexical_name} {number(floor.estimate)}" if floor else ""
+
+
+def _comparison_table(analysis: Analysis) -> TableView:
+    rows = []
+    for row in analysis.comparisons:
+        if row.measure == MEASURES[0]:
+            scope = f"{row.group} ({languages(row.languages)})"
+            kind = "num faint" if row.direction == "not shown" else "num strong"
+            estimate, _, bounds = signed(row.difference).partition(" ")
+            difference = Cell(estimate, sort=repr(row.difference.estimate), small=(bounds,), kind=kind, plain=f"{estimate} {bounds}")
+            p_holm = Cell(_p(row.p_holm), sort=repr(row.p_holm), kind="num")
+            count = Cell(str(row.num_queries), kind="num")
+            means = [Cell(number(mean), kind="num") for mean in (row.first_mean, row.second_mean)]
+            lines = (f"minus {row.second}, on {scope}",)
+            pair = Cell(row.first, small=lines, plain=f"{row.first} minus {row.second} on {scope}")
+            rows.append((pair, difference, Cell(row.direction), p_holm, *means, count, Cell(row.kind)))
+    columns = ("comparison", "difference", "direction", "p (Holm)", "first alone", "second alone", "queries", "question")
+    caption = (
+        f"Success@1, first minus second, paired on the same queries, mean over languages, with the {level(analysis)} bootstrap interval "
+        "over queries. A direction is named where it also stands after Holm's correction. comparisons.csv has AP and nDCG@10 too."
+    )
+    return TableView("comparisons", caption, columns, tuple(rows))
+
+
+def _language_table(analysis: Analysis) -> TableView:
+    names = list(dict.fromkeys(point.series for point in analysis.languages))
+    order = [name for name in REFERENCES if name in names] + [name for name in names if name not in REFERENCES]
+    by = {(point.series, point.language): point for point in analysis.languages}
+    rows = []
+    for language in sorted({point.language or "" for point in analysis.languages}):
+        present = [by[name, language] for name in order if (name, language) in by]
+        count = Cell(str(max(point.num_queries for point in present)), kind="num")
+        intervals = [by[name, language].interval if (name, language) in by else None for name in order]
+        rows.append((Cell(language, kind="code"), count, *[_interval(interval) for interval in intervals]))
+    k = max((point.k for point in analysis.languages), default=0)
+    caption = f"Success@1 on each query language at k = {k}, with the {level(analysis)} bootstrap interval over its queries."
+    return TableView("languages", caption, ("language", "queries", *[_label(analysis, name) for name in order]), tuple(rows))
+
+
+def _scorer_table(analysis: Analysis) -> TableView:
+    columns = [
+        (system, scorer)
+        for system in (STUDENT, MEAN_REMOVED)
+        for scorer in dict.fromkeys(r.scorer for r in analysis.scorers if r.system == system)
+    ]
+    rows = []
+    for series in dict.fromkeys(row.series for row in analysis.scorers):
+        by = {(row.system, row.scorer): row.interval for row in analysis.scorers if row.series == series}
+        rows.append((Cell(series), *[_interval(by.get(column)) for column in columns]))
+    headers = ("arm", *[scorer + (", means removed" if system == MEAN_REMOVED else "") for system, scorer in columns])
+    k = max((row.k for row in analysis.scorers), default=0)
+    caption = (
+        f"Success@1 at k = {k} on the languages in training under every stored scorer. "
+        "Means removed: each language's mean vector is subtracted first (training-less; LIR, arXiv 2109.04727). "
+        f"Every comparison above uses {analysis.sources.scorer}, which the recipe named beforehand."
+    )
+    return TableView("scorers", caption, headers, tuple(rows))
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _label(analysis: Analysis, series: str) -> str:
+    return analysis.sources.lexical_name if series == FLOOR else "untrained" if series == UNTRAINED else series
+
+
+def _interval(interval: Interval | None, small: str = "") -> Cell:
+    if interval is None:
+        return Cell("-", kind="num faint", plain="")
+    bounds = f"[{interval.low:.3f}, {interval.high:.3f}]"
+    lines = (bounds, small) if small else (bounds,)
+    return Cell(number(interval.estimate), sort=repr(interval.estimate), small=lines, kind="num", plain=bracket(interval))
+
+
+def _count(value: Any) -> Cell:
+    return Cell(show(value), sort=str(value) if isinstance(value, int) else "", kind="num")
+
+
+def _value(value: Any) -> Cell:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return Cell(show(value), sort=repr(value) if is_number else "", kind="num" if is_number else "")

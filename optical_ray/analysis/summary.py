@@ -1,0 +1,142 @@
+"""Averages with query intervals, per trial, system, scorer and group of languages: the rows of summary.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from optical_ray.analysis.design import PartView, common_languages, view_parts
+from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.outcomes import MEASURES, SUCCESS, Outcomes, System
+from optical_ray.analysis.sources import Sources, open_sources
+from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap
+
+SMALLEST, IN_TRAINING, UNSEEN, ALL, LANGUAGE = "smallest set", "in training", "unseen", "all", "language"
+"""Groups of query languages; `language` is one language by itself."""
+
+SUMMARY = pa.schema(
+    [
+        pa.field("trial_id", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("k", pa.int32()),  # bitext languages in training; null: untrained
+        pa.field("seed", pa.int64()),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),  # smallest set | in training | unseen | all | language
+        pa.field("language", pa.string()),  # of group `language`
+        pa.field("num_languages", pa.int32(), nullable=False),
+        pa.field("num_queries", pa.int32(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),  # Success@1 | AP | nDCG@10
+        pa.field("estimate", pa.float64(), nullable=False),  # mean over languages of the mean over queries
+        pa.field("low", pa.float64(), nullable=False),  # percentile bootstrap over queries
+        pa.field("high", pa.float64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """One average; the fields are the columns of SUMMARY."""
+
+    trial_id: str
+    part: str
+    arm: str
+    k: int | None
+    seed: int | None
+    task: str
+    system: str
+    scorer: str
+    group: str
+    language: str | None
+    num_languages: int
+    num_queries: int
+    measure: str
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.estimate, self.low, self.high)
+
+
+def summarise(run: Run, bootstrap: QueryBootstrap | None = None) -> list[SummaryRow]:
+    """Every finished trial's averages, by trial id."""
+    parts = view_parts(run)
+    return list(summarise_trials(open_sources(run), parts, bootstrap or QueryBootstrap()))
+
+
+def summarise_trials(sources: Sources, parts: list[PartView], bootstrap: QueryBootstrap) -> Iterable[SummaryRow]:
+    """As `summarise`, from what is open already. Yields trial by trial: memory does not grow with their number."""
+    smallest = common_languages(parts)
+    part_of = {trial.trial_id: part.name for part in parts for trial in part.trials}
+    for trial in sources.run.trials:
+        yield from _summarise_trial(trial, part_of.get(trial.trial_id, ""), sources, smallest, bootstrap)
+
+
+def group_languages(
+    evaluated: Iterable[str], trained: frozenset[str], ever_trained: frozenset[str], smallest: frozenset[str]
+) -> dict[str, tuple[str, ...]]:
+    """The groups that are not empty, each a sorted tuple of the languages that were evaluated."""
+    names = sorted(evaluated)
+    groups = {
+        SMALLEST: tuple(name for name in names if name in smallest),
+        IN_TRAINING: tuple(name for name in names if name in trained),
+        UNSEEN: tuple(name for name in names if name not in ever_trained),
+        ALL: tuple(names),
+    }
+    return {group: members for group, members in groups.items() if members}
+
+
+def summary_table(rows: Iterable[SummaryRow]) -> pa.Table:
+    """The rows in the schema of summary.parquet."""
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SUMMARY)
+
+
+def _summarise_trial(
+    trial: Trial, part: str, sources: Sources, smallest: frozenset[str], bootstrap: QueryBootstrap
+) -> Iterable[SummaryRow]:
+    trained = trial.languages or frozenset()
+    seed = trial.fields.get("seed")
+    found = sources.index.get(trial.trial_id, {})
+    draws = _resample(found, bootstrap)
+    for system, languages in sorted(found.items()):
+        groups: list[tuple[str, str | None, tuple[str, ...]]] = [
+            (group, None, members) for group, members in group_languages(languages, trained, trained, smallest).items()
+        ]
+        groups += [(LANGUAGE, name, (name,)) for name in sorted(languages)]
+        means = [np.mean([languages[name].values_QM.mean(0) for name in members], axis=0) for _, _, members in groups]
+        averaged = [sum(draws[system, name] for name in members) / len(members) for _, _, members in groups]
+        intervals = iter(bootstrap.intervals(np.concatenate(means), np.concatenate(averaged, axis=1)))
+        for group, language, members in groups:
+            for measure in MEASURES:
+                interval = next(intervals)
+                yield SummaryRow(
+                    trial.trial_id, part, trial.arm, trial.k, seed if isinstance(seed, int) else None, *system, group, language,
+                    len(members), _count(languages, members), measure, interval.estimate, interval.low, interval.high,
+                )  # fmt: skip
+
+
+def _resample(found: Mapping[System, Mapping[str, Outcomes]], bootstrap: QueryBootstrap) -> dict[tuple[System, str], Floats]:
+    """Resampled means [R, M] by system and language; systems with equally many queries share one matrix product."""
+    stacks: dict[tuple[str, int], list[System]] = {}
+    for system, languages in found.items():
+        for name, outcomes in languages.items():
+            stacks.setdefault((name, len(outcomes.query_Q)), []).append(system)
+    draws: dict[tuple[System, str], Floats] = {}
+    for (name, _), systems in stacks.items():
+        stacked = bootstrap.resampled_means(np.concatenate([found[system][name].values_QM for system in systems], axis=1), name)
+        for column, system in enumerate(systems):
+            block = stacked[:, column * len(MEASURES) : (column + 1) * len(MEASURES)]
+            block[:, SUCCESS] = bootstrap.resampled_mean(found[system][name].at(SUCCESS), name)  # as in every figure, to the last digit
+            draws[system, name] = block
+    return draws
+
+
+def _count(languages: Mapping[str, Outcomes], members: tuple[str, ...]) -> int:
+    return sum(len(languages[name].query_Q) for name in members)

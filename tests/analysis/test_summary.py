@@ -1,0 +1,127 @@
+"""Averages against plain Python, the groups of languages, alignment of systems."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optical_ray.analysis.design import common_languages, grid_cells, short, varying_fields, view_parts
+from optical_ray.analysis.load import load_run
+from optical_ray.analysis.outcomes import MEASURES, Outcomes, average, index_outcomes, pair
+from optical_ray.analysis.summary import ALL, IN_TRAINING, LANGUAGE, SMALLEST, SUMMARY, UNSEEN, group_languages, summary_table
+
+
+def outcomes(ids, values):
+    return Outcomes(np.array(ids), np.array(values, dtype=float)[:, None].repeat(len(MEASURES), 1), 1 / 300)
+
+
+def test_the_mean_of_a_group_is_the_mean_of_its_languages_means(planted_run, planted_analysis):
+    run = load_run(planted_run)
+    trial = next(trial for trial in run.trials if trial.arm == "OT" and trial.k == 4)
+    rows = [
+        row
+        for row in run.queries.to_pylist()
+        if row["trial_id"] == trial.trial_id and (row["system"], row["scorer"]) == ("student", "pooled")
+    ]
+    means = []
+    for language in sorted(trial.languages):
+        ranks = [row["rank"] for row in rows if row["query_language"] == language]
+        means.append(sum(rank == 1 for rank in ranks) / len(ranks))
+    found = planted_analysis.success(trial, IN_TRAINING)
+    assert found.estimate == pytest.approx(sum(means) / len(means))
+    assert found.low < found.estimate < found.high
+
+
+def test_table_and_figures_show_the_same_interval_for_the_same_outcomes(planted_analysis):
+    for point in planted_analysis.curves:
+        trials = [trial for trial in planted_analysis.run.trials if (trial.arm, trial.k) == (point.series, point.k)]
+        if len(trials) == 1:
+            found = planted_analysis.success(trials[0], point.group)
+            shown = (point.interval.estimate, point.interval.low, point.interval.high)
+            assert (found.estimate, found.low, found.high) == pytest.approx(shown, abs=1e-12)
+
+
+def test_the_groups_split_the_evaluated_languages(planted_analysis):
+    for trial in planted_analysis.run.trials:
+        rows = [
+            row for row in planted_analysis.summary if row.trial_id == trial.trial_id and row.system == "student" and row.scorer == "pooled"
+        ]
+        sizes = {row.group: row.num_languages for row in rows if row.language is None}
+        assert sizes[ALL] == 16 == sizes.get(IN_TRAINING, 0) + sizes.get(UNSEEN, 0)
+        assert sizes.get(IN_TRAINING, 0) == (trial.k or 0)
+        assert sizes[SMALLEST] == 1
+        assert len({row.language for row in rows if row.group == LANGUAGE}) == 16
+
+
+def test_the_summary_has_the_schema_that_it_promises(planted_analysis):
+    table = summary_table(planted_analysis.summary)
+    assert table.schema == SUMMARY
+    assert table.num_rows == len(planted_analysis.summary) > 0
+    assert set(table["measure"].to_pylist()) == set(MEASURES)
+    assert all(
+        low <= estimate <= high
+        for low, estimate, high in zip(*(table[name].to_pylist() for name in ("low", "estimate", "high")), strict=True)
+    )
+
+
+def test_languages_that_some_seeds_train_on_are_neither_in_training_nor_unseen():
+    groups = group_languages({"fr", "sw", "hi"}, frozenset({"fr"}), frozenset({"fr", "sw"}), frozenset())
+    assert groups == {IN_TRAINING: ("fr",), UNSEEN: ("hi",), ALL: ("fr", "hi", "sw")}
+
+
+def test_the_smallest_set_is_what_every_grid_trial_trains_on(planted_run, tmp_path, sweep_writer):
+    assert common_languages(view_parts(load_run(planted_run))) == {"fr"}
+    larger = sweep_writer(tmp_path / "run", sizes=(4, 16), arms=("OT",), searches=2, queries=5)
+    assert common_languages(view_parts(load_run(larger))) == {"fr", "sw", "hi", "ar"}
+
+
+def test_parts_hold_their_trials_and_count_what_is_pending(planted_run, tmp_path, sweep_writer):
+    kinds = {part.name: (part.kind, len(part.trials), part.pending) for part in view_parts(load_run(planted_run))}
+    assert kinds == {"arms": ("grid", 9, 0), "control": ("grid", 1, 0), "search": ("search", 4, 0)}
+    begun = sweep_writer(tmp_path / "run", begun=3, queries=5)
+    assert [part.pending for part in view_parts(load_run(begun))] == [6, 1, 4]
+
+
+def test_a_trial_that_no_part_explains_is_kept_apart(tmp_path, sweep_writer, trial_writer, make_recipe, qualities):
+    from optical_ray.runs.folder import RunFolder
+
+    path = sweep_writer(tmp_path / "run", sizes=(1,), arms=("OT",), searches=1, queries=5)
+    stray = trial_writer(RunFolder(path), make_recipe("OT", 1, training__learning_rate=0.5), qualities["planted"], queries=5)
+    parts = view_parts(load_run(path))
+    assert [trial.trial_id for trial in parts[-1].trials] == [stray] and parts[-1].kind == "unplanned"
+
+
+def test_what_varies_leaves_out_what_arm_k_and_steps_show(planted_run):
+    run = load_run(planted_run)
+    assert varying_fields(run.trials) == ["mixing.temperature", "transport.epsilon", "objective.temperature"]
+    assert [short(name) for name in varying_fields(run.trials)] == ["tau", "epsilon", "temperature"]
+
+
+def test_seeds_of_one_setting_are_one_cell_and_their_outcomes_are_averaged(tmp_path, sweep_writer):
+    path = sweep_writer(tmp_path / "run", sizes=(1, 2), arms=("OT",), seeds=(0, 1, 2), searches=0, queries=10, languages=("fr", "sw"))
+    cells = grid_cells(view_parts(load_run(path)))
+    assert [(cell.arm, cell.k, len(cell.trials), cell.series) for cell in cells] == [("OT", 1, 3, "OT"), ("OT", 2, 3, "OT")]
+
+
+def test_averaging_keeps_the_queries_that_all_seeds_have():
+    first, second = outcomes(["a", "b", "c"], [1, 0, 1]), outcomes(["b", "c", "d"], [1, 1, 1])
+    found = average([{"fr": first, "sw": first}, {"fr": second}])
+    assert list(found) == ["fr"]
+    assert found["fr"].query_Q.tolist() == ["b", "c"]
+    assert found["fr"].at(0).tolist() == [0.5, 1.0]
+
+
+def test_pairing_aligns_by_query_and_counts_what_it_leaves_out():
+    first = {"fr": outcomes(["a", "b", "c"], [1, 2, 3]), "sw": outcomes(["x"], [1])}
+    paired = pair(first, {"fr": outcomes(["b", "c", "d"], [20, 30, 40])}, ["fr", "sw"])
+    assert paired.first["fr"][:, 0].tolist() == [2, 3] and paired.second["fr"][:, 0].tolist() == [20, 30]
+    assert (paired.num_queries, paired.unmatched) == (2, 3)
+
+
+def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a_miss(planted_run):
+    table = load_run(planted_run).queries
+    rows = table.slice(0, 1).to_pylist()[0]
+    missed = rows | {"query_id": "missed", "rank": None, "AP": 0.0, "nDCG@10": 0.0}
+    built = pa.Table.from_pylist([rows | {"rank": 1}, rows | {"rank": 5}, missed], schema=table.schema)
+    (systems,) = index_outcomes(built).values()
+    ((found,),) = [languages.values() for languages in systems.values()]
+    assert found.at(0).tolist() == [1.0, 0.0]
