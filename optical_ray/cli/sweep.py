@@ -94,7 +94,7 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     if options.dry_run:
         _print_trials(console, chosen, run)
         return 0
-    if (options.concurrent or 1) < 1:
+    if options.concurrent is not None and options.concurrent < 1:
         raise ConfigError(f"--concurrent {options.concurrent}: expected at least 1")
     if not _begin(console, sweep, chosen, run, options, file):
         return 0

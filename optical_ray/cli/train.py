@@ -30,9 +30,11 @@ def train(options: argparse.Namespace) -> None:
     recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: expected at least 1")
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
+    threads = max(1, (os.cpu_count() or 1) // options.workers) if options.threads is None else options.threads
     gpus = 1.0 if options.device == "cuda" else 0.0
-    resources = Resources(workers=options.workers, threads=threads, device=options.device, gpus_per_worker=gpus)
+    resources = Resources.parse(
+        {"workers": options.workers, "threads": threads, "device": options.device, "gpus_per_worker": gpus}, "--workers, --threads"
+    )
     resources.check(recipe)
     store = Store(options.store)
     run = RunFolder(options.out / f"train-{recipe.trial_id}")

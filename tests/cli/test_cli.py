@@ -1,0 +1,127 @@
+"""The command line as a user meets it: what works, and one clear line with exit status 2 for what does not."""
+
+import json
+import logging
+
+import pytest
+
+from optical_ray.cli import main
+from optical_ray.runs.folder import RunFolder
+
+SWEEP = """
+from optical_ray.cli import run
+from optical_ray.recipe import Recipe
+from optical_ray.sweep import GridPart, LogUniform, SearchPart, Sweep
+
+SWEEP = Sweep("tiny", "Does it run?", "It does.", Recipe().override({"languages.pool": ["sw", "ha"]}),
+    (GridPart("grid", {"languages.size": (1, 2)}), SearchPart("search", {"transport.epsilon": LogUniform(0.1, 1.0)}, 3)))
+
+if __name__ == "__main__":
+    run(SWEEP)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)  # the handlers belong to pytest here
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.fixture
+def recipe_file(world, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(world.recipe.to_dict()))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["data"], ["data", "build"], ["data", "show"], ["train"], ["sweep"], ["report"], ["recipe", "fields"]]
+)
+def test_every_verb_has_help(arguments, capsys):
+    assert call(*arguments, "--help") == 0
+    assert "usage: optical" in capsys.readouterr().out
+
+
+def test_a_recipe_is_trained_evaluated_and_reported(world, recipe_file, capsys):
+    assert call("train", recipe_file, "training.max_steps=12", "--threads", 1, "--store", world.store.root) == 0
+    out = capsys.readouterr().out
+    assert "step     12/12: loss" in out
+    assert "valid Success@1" in out
+    assert "student       maxsim" in out
+    run = next(path for path in (recipe_file.parent / "runs").iterdir())
+    assert RunFolder(run).read_sweep().parts[0]["num_trials"] == 1
+    assert call("train", recipe_file, "training.max_steps=12", "--threads", 1, "--store", world.store.root) == 0  # finished: nothing to do
+    assert call("report", run) == 0
+    assert (run / "report" / "index.html").is_file()
+
+
+def test_a_corpus_is_built_and_shown(world, capsys):
+    arguments = (str(world.bitext), "min_pairs=50", "--store", world.store.root.parent / "cli-store")
+    assert call("data", "show", *arguments) == 2
+    assert "build it with `optical data build" in capsys.readouterr().err
+    assert call("data", "build", *arguments, "--in-process") == 0
+    assert "4 languages" in capsys.readouterr().out
+    assert call("data", "build", *arguments) == 0
+    assert "Built already" in capsys.readouterr().out
+    assert call("data", "show", *arguments) == 0
+    assert "Swahili" in capsys.readouterr().out
+
+
+def test_recipe_fields_and_show(tmp_path, capsys):
+    assert call("recipe", "fields") == 0
+    out = capsys.readouterr().out
+    assert "transport.epsilon = 0.15" in out
+    assert "in units of `cost.scale`" in " ".join(out.split())
+    assert call("recipe", "show", "seed=7") == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 7
+
+
+def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    assert call("sweep", "tiny.py", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "Does it run?" in out
+    assert "languages.size=2" in out
+    assert "3 by tpe" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["train", "recipe.json", "transport.epsilonn=1"], "SinkhornConfig has no field 'epsilonn'; it has epsilon"),
+        (["train", "recipe.json", "transport.epsilon=cold"], "found 'cold'"),
+        (["train", "recipe.json", "nonsense"], "expected FIELD=VALUE"),
+        (["train", "recipe.json", "languages.size=9"], "9 languages asked for, the pool holds 4"),
+        (["train", "recipe.json", 'languages.pool=["sw","xx-unknown"]'], "xx-unknown"),
+        (["train", "recipe.json", "--workers", "3"], "3 workers cannot share 2 groups"),
+        (["train", "recipe.json", "--workers", "0"], "--workers 0: expected at least 1"),
+        (["train", "recipe.json", "--threads", "0"], "threads"),
+        (["train", "recipe.json", "--device", "cuda"], "no CUDA device"),
+        (["train", "recipe.json", "teacher.path=/nowhere"], "no such folder, and not a hub id"),
+        (["train", "recipe.json", "corpus.source=/nowhere"], "/nowhere"),
+        (["sweep", "nowhere.py"], "nowhere.py: no such file"),
+        (["sweep", "tiny.py", "--trials", "1"], "holds 2 trials and is not cut"),
+        (["sweep", "tiny.py", "--resume"], "no such run to resume"),
+        (["sweep", "tiny.py", "--concurrent", "0"], "--concurrent 0: expected at least 1"),
+        (["report", "nowhere"], "nowhere: no such folder"),
+        (["report", "."], "not a run folder"),
+        (["data", "build", "/nowhere"], "/nowhere"),
+        (["data", "build", "min_pears=3"], "CorpusConfig has no field 'min_pears'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message, recipe_file, world, capsys):
+    (recipe_file.parent / "tiny.py").write_text(SWEEP)
+    takes_store = arguments[0] in ("train", "sweep", "data")
+    assert call(*arguments, *(["--store", world.store.root] if takes_store else [])) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("optical: ")
+    assert message in error
+    assert error.count("\n") == 1
