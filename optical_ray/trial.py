@@ -283,7 +283,7 @@ def run_trial(
         resources: Where; torch's threads are set from it.
         store: Shared artifacts.
         run: The run folder; the trial's files go to `trials/<trial id>/`.
-        on_report: Told every report; what it raises ends the trial as `stopped`, with its checkpoint kept.
+        on_report: Told every report; what it raises fails the trial, with its checkpoint kept.
         distil: The training; None: in this process (one worker), which is all that Ray is not needed for.
 
     Returns:

@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test asks a hub
+os.environ["RAY_ADDRESS"] = "local"  # a test never joins a cluster that happens to run
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,6 @@ from optical_ray.encoders.teacher import silence_transformers
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.recipe import Recipe
 
-os.environ["RAY_ADDRESS"] = "local"  # a test never joins a cluster that happens to run
 LANGUAGES = ("sw", "ha", "yo", "so")
 SUBJECTS = ("the teacher", "a student", "my brother", "the old doctor", "every child", "our friend", "the farmer", "a woman")
 VERBS = ("reads", "buys", "forgets", "paints", "carries", "sells", "finds", "opens")

@@ -80,8 +80,8 @@ def _memory(analysis: Analysis) -> list[str]:
     rows = [row for row in _success(analysis, AGAINST_MEMORY) if row.group != UNSEEN]
     if not rows:
         return []
-    memory = f"the translation memory ({number(rows[0].second_mean)}), which copies from near-duplicates of the training rows"
-    return [f"Of what near-duplicates alone give away: {'; '.join(_against(rows, memory))}."]
+    memory = f"the translation memory ({number(rows[0].second_mean)})"
+    return [f"Against what near-duplicates of training rows give away without training, {'; '.join(_against(rows, memory))}."]
 
 
 def _untrained_clause(analysis: Analysis) -> str:

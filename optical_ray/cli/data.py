@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from optical_ray.data.corpus import Corpus, CorpusConfig, MapTasks, build_corpus
 from optical_ray.data.splits import SPLITS
 from optical_ray.errors import DataError
 from optical_ray.recipe import Resources
+
+TABLE_COLUMNS = ("language", "name", "script", *SPLITS, "median words")
 
 
 def _config(options: argparse.Namespace) -> CorpusConfig:
@@ -63,12 +66,22 @@ def show(options: argparse.Namespace) -> None:
         )
     corpus = Corpus.open(store.path("corpus", inputs))
     rows = describe_corpus(corpus)
-    table = Table(*(str(name) for name in rows[0]))
+    table = Table(*TABLE_COLUMNS, "kept of read", box=None, title_justify="left")
     for row in rows:
-        table.add_row(
-            *(f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value for value in row.values())
-        )
+        kept = sum(int(row[split]) for split in SPLITS)
+        shares = f"{kept / max(int(row['read']), 1):.0%} of {row['read']:,}"
+        table.add_row(*(f"{row[name]:,}" if isinstance(row[name], int) else f"{row[name]}" for name in TABLE_COLUMNS), shares)
     console.print(table)
+    facts = corpus.manifest["facts"]
+    dropped = Counter[str]()
+    for language in [*facts["languages"].values(), *facts["left_out"].values()]:
+        dropped.update(language["dropped"])
+    console.print("Dropped: " + ", ".join(f"{rule} {count:,}" for rule, count in dropped.most_common()), soft_wrap=True)
+    left_out = ", ".join(f"{tag} {language['kept']}" for tag, language in facts["left_out"].items())
+    console.print(f"Left out (fewer than {config.min_pairs} pairs): {left_out or 'none'}", soft_wrap=True)
+    console.print(
+        "Licences: " + ", ".join(f"{source} {licence or 'not stated'}" for source, licence in facts["licences"].items()), soft_wrap=True
+    )
     _summarise(console, corpus)
 
 

@@ -5,10 +5,10 @@ LOSS_TRANSPORT = "loss/transport"  # <T, C>, cosine distance, mean over non-empt
 LOSS_CONTRASTIVE = "loss/contrastive"  # nats per pair
 
 TRANSPORT_CONVERGED = "transport/converged"  # share of pairs that met the tolerance
-TRANSPORT_ITERATIONS = "transport/iterations_max"
+TRANSPORT_ITERATIONS = "transport/iterations"  # mean over non-empty pairs
 TRANSPORT_VIOLATION = "transport/violation"  # L1 probability mass, mean
 TRANSPORT_ENTROPY = "transport/plan_entropy"  # normalised: 1 = the independent plan
-TRANSPORT_COST_STD = "transport/cost_std"  # cosine distance
+TRANSPORT_COST_STD = "transport/cost_std"  # cosine distance; root of the mean square over workers
 TRANSPORT_EMPTY = "transport/empty_pairs"  # count
 
 WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"  # raw tokens, mean over validation sentences

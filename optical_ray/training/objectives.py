@@ -5,6 +5,7 @@ B pairs of one worker, G pairs of a group, N student tokens, M teacher tokens, D
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,7 +118,6 @@ class Distillation:
         valid_B = batch.content_BN.any(1) & batch.teacher_mask_BM.any(1)
         sums: dict[str, Tensor] = {"pairs": valid_B.sum()}
         terms: list[tuple[str, float, Tensor]] = []
-        iterations, cost_std = 0.0, 0.0
         if self.config.transport > 0:
             loss = transport_loss(student_BND, batch.content_BN, batch.teacher_BMD, batch.teacher_mask_BM, self.cost, self.solver)
             plan = loss.plan
@@ -129,8 +129,9 @@ class Distillation:
                 "entropy": entropy_B.nansum(),
                 "entropies": (~entropy_B.isnan()).sum(),
                 "empty": plan.empty_B.sum(),
+                "iterations": plan.iterations_B.sum(),
+                "cost_squares": loss.cost_std.square(),
             }
-            iterations, cost_std = float(plan.iterations_B.max()), float(loss.cost_std)
         if self.config.contrastive > 0:
             student_unit_BND, teacher_unit_BMD = self.cost.normalise(student_BND), self.cost.normalise(batch.teacher_BMD)
             masks = batch.content_BN, batch.teacher_mask_BM
@@ -148,9 +149,9 @@ class Distillation:
             scalars |= {
                 names.TRANSPORT_CONVERGED: found["converged"] / pairs,
                 names.TRANSPORT_VIOLATION: found["violation"] / pairs,
-                names.TRANSPORT_ITERATIONS: iterations,
+                names.TRANSPORT_ITERATIONS: found["iterations"] / pairs,
                 names.TRANSPORT_EMPTY: found["empty"],
-                names.TRANSPORT_COST_STD: cost_std,
+                names.TRANSPORT_COST_STD: math.sqrt(found["cost_squares"] / self.parallel.workers),
             }
             if found["entropies"]:
                 scalars[names.TRANSPORT_ENTROPY] = found["entropy"] / found["entropies"]

@@ -16,9 +16,7 @@ ABSORB_BEYOND = 1e50  # scalings beyond it (or below its inverse) go into the po
 
 
 def solve_pairs(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, epsilon: float, tolerance: float, cap: int) -> tuple[Tensor, Tensor]:
-    """Couplings [B, N, M] in the dtype of the cost and iterations [B]; empty pairs stay zero.
-
-    Solved in float64; at these sizes that costs less than a look at the clock.
+    """Couplings, float64 [B, N, M], and iterations [B]; empty pairs stay zero.
 
     Args:
         cost_BNM: Finite at real tokens.
@@ -32,7 +30,7 @@ def solve_pairs(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, epsilon: float, to
     coupling = np.zeros_like(cost)
     iterations = np.zeros(len(cost), np.int64)
     _solve_all(cost, a, b, epsilon, tolerance, cap, coupling, iterations)
-    return torch.from_numpy(coupling).to(cost_BNM.dtype), torch.from_numpy(iterations)
+    return torch.from_numpy(coupling), torch.from_numpy(iterations)
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,17 @@ class TransportPlan:
     """int64 [B]."""
     normalised_entropy_B: Tensor
     """H(T) / H(a b'), float [B]: 1 is the independent plan. NaN where a side has fewer than two tokens and the plan is forced."""
+
+    def to(self, dtype: torch.dtype) -> TransportPlan:
+        """The plan with its numbers in another precision; flags and counts stay."""
+        return replace(
+            self,
+            coupling_BNM=self.coupling_BNM.to(dtype),
+            cost_B=self.cost_B.to(dtype),
+            regularised_cost_B=self.regularised_cost_B.to(dtype),
+            violation_B=self.violation_B.to(dtype),
+            normalised_entropy_B=self.normalised_entropy_B.to(dtype),
+        )
 
     def mean_entropy(self) -> float:
         """Mean normalised entropy over the pairs whose plan is not forced; NaN when there is none."""

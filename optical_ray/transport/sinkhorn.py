@@ -92,7 +92,9 @@ def solve_sinkhorn(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, config: Sinkhor
                 from optical_ray.transport.cpu import solve_pairs  # here: numba takes half a second to import
 
                 coupling_BNM, iterations_B = solve_pairs(cost_BNM, a_BN, b_BM, epsilon, config.tolerance, cap)
-                return describe_plan(coupling_BNM, cost_BNM, a_BN, b_BM, epsilon, config.tolerance, iterations_B)
+                # Described in the precision it was solved in: rounding must not push a pair that met the tolerance over it.
+                wide = cost_BNM.double(), a_BN.double(), b_BM.double()
+                return describe_plan(coupling_BNM, *wide, epsilon, config.tolerance, iterations_B).to(dtype)
             coupling_BNM, iterations_B = _solve_log(cost_BNM, a_BN, b_BM, ~empty_B, epsilon, config.tolerance, cap)
         return describe_plan(coupling_BNM, cost_BNM, a_BN, b_BM, epsilon, config.tolerance, iterations_B)
 

@@ -1,0 +1,78 @@
+"""What a Tune actor does for one trial. Apart from the driver's modules, so that an actor imports neither Optuna nor the search."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from ray import tune
+
+from optical_ray.artifacts import Store
+from optical_ray.errors import ResourceError
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.schemas import TrialStatus
+
+RunTrial = Callable[..., TrialStatus]
+"""`optical_ray.trial.run_trial`, or what stands in for it; importable where the workers run."""
+ORPHAN_SECONDS = 60.0
+"""How long to wait for a trial that is still running elsewhere: what a killed driver left behind is gone by then."""
+
+
+def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
+    """Plain data in, validations out; everything else goes to the run folder.
+
+    Args:
+        config: `trial_id`, `recipe` (JSON text) and, the same for all trials, `run`, `store`, `cwd`, `resources`, `metric`.
+        run_trial: None: `optical_ray.trial.run_trial`.
+
+    Raises:
+        ResourceError: this process has another version of the code than the driver.
+    """
+    with contextlib.suppress(FileNotFoundError):  # Tune moves to a folder of its own; relative paths of a recipe are the driver's
+        os.chdir(config["cwd"])
+    recipe = Recipe.parse(json.loads(config["recipe"]), f"trial {config['trial_id']}")
+    if recipe.trial_id != config["trial_id"]:
+        raise ResourceError(
+            f"trial {config['trial_id']}: here its recipe has the id {recipe.trial_id}, so this process runs another version of "
+            "optical_ray than the driver; install the same version on every node, and leave the code alone while a sweep runs"
+        )
+    resources = Resources.parse(config["resources"], "resources")
+    run, metric = RunFolder(Path(config["run"])), config["metric"]
+
+    def report(step: int, metrics: Mapping[str, float]) -> None:
+        if metric in metrics:
+            tune.report({"step": step, **{name: float(value) for name, value in metrics.items()}})
+
+    if run_trial is None:
+        from optical_ray import trial  # not needed, and seconds to import, where something stands in for it
+
+        run_trial = trial.run_trial
+    distil = None
+    if resources.workers > 1:
+        from optical_ray.orchestration import train  # likewise Ray Train
+
+        distil = train.distil_with_ray
+    _await_orphan(run.trial(recipe.trial_id))
+    status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report, distil=distil)
+    # Once more at the end: a trial that was finished before this start has reported nothing yet.
+    objective = {} if status.objective is None else {metric: status.objective}
+    tune.report({"step": status.step, "state": status.state, **objective})
+
+
+def _await_orphan(folder: TrialFolder) -> None:
+    """Wait until nobody holds the lock that `run_trial` takes: the process of a driver that was just killed lives a moment longer."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=ORPHAN_SECONDS)
+    except Timeout:
+        raise ResourceError(
+            f"{folder.path}: another process has been running this trial for {ORPHAN_SECONDS:g} s; end it, then resume"
+        ) from None
+    lock.release()

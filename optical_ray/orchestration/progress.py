@@ -1,0 +1,135 @@
+"""How far a sweep is: plain data, read from the trials' files, for whoever draws it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from optical_ray.orchestration.planned import PlannedTrial
+from optical_ray.runs.folder import RunFolder
+from optical_ray.runs.names import LOSS
+
+TAIL_BYTES = 16384  # of metrics.jsonl: several reports, read once a second whatever the file's length
+
+
+@dataclass(frozen=True, slots=True)
+class TrialProgress:
+    """One trial that is running now."""
+
+    trial_id: str
+    part: str
+    label: str
+    step: int
+    max_steps: int
+    """0 while the trial prepares (shards, tokenizer, teacher tokens) and has not said how long it is."""
+    loss: float | None
+    """`loss/total` of the last report."""
+    objective: float | None
+    """`valid/Success@1` of the last validation."""
+    seconds: float
+    """Since this start."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """The whole sweep at one moment."""
+
+    total: int
+    finished: int
+    """Over all starts of this run."""
+    failed: tuple[tuple[str, str], ...]
+    """(trial id, one line) of this start."""
+    running: tuple[TrialProgress, ...]
+    pending: int
+    seconds: float
+    """Since this start."""
+    seconds_left: float | None
+    """An estimate; None until a trial has finished."""
+    best: tuple[str, float] | None
+    """(trial id, objective) of the best finished trial of this start."""
+
+
+class ProgressClock:
+    """Follows the trials of one start: who runs since when, how long they took."""
+
+    def __init__(self, run: RunFolder, total: int, finished_before: int, concurrent: int) -> None:
+        self._run, self._total, self._concurrent = run, total, concurrent
+        self._finished = finished_before
+        self._started = time.monotonic()
+        self._since: dict[str, tuple[PlannedTrial, float]] = {}
+        self._durations: list[float] = []
+        self._failed: dict[str, str] = {}
+        self._best: tuple[str, float] | None = None
+
+    def start(self, trial: PlannedTrial) -> None:
+        """A trial runs from now on."""
+        self._since[trial.trial_id] = trial, time.monotonic()
+
+    def finish(self, trial_id: str, objective: float | None) -> None:
+        """A trial has its result."""
+        trial, since = self._since.pop(trial_id)
+        if trial.recipe.training.max_steps > 0:  # the untrained control takes no time and would spoil the estimate
+            self._durations.append(time.monotonic() - since)
+        self._finished += 1
+        if objective is not None and (self._best is None or objective > self._best[1]):
+            self._best = trial_id, objective
+
+    def fail(self, trial_id: str, line: str) -> None:
+        """A trial raised, or its process died."""
+        self._since.pop(trial_id, None)
+        self._failed[trial_id] = line
+
+    def read(self) -> SweepProgress:
+        """The state now."""
+        now = time.monotonic()
+        running = tuple(self._read_trial(trial, now - since) for trial, since in self._since.values())
+        pending = max(0, self._total - self._finished - len(self._failed) - len(running))
+        return SweepProgress(
+            self._total,
+            self._finished,
+            tuple(self._failed.items()),
+            running,
+            pending,
+            now - self._started,
+            estimate_seconds_left(self._durations, running, pending, self._concurrent),
+            self._best,
+        )
+
+    def _read_trial(self, trial: PlannedTrial, seconds: float) -> TrialProgress:
+        folder = self._run.trial(trial.trial_id)
+        status = folder.read_status()
+        step, max_steps, objective = (status.step, status.max_steps, status.objective) if status is not None else (0, 0, None)
+        loss = last_value(folder.metrics, LOSS)
+        return TrialProgress(trial.trial_id, trial.part, trial.label, step, max_steps, loss, objective, seconds)
+
+
+def estimate_seconds_left(durations: Sequence[float], running: Iterable[TrialProgress], pending: int, concurrent: int) -> float | None:
+    """Mean seconds of a finished trial x trials that are left, counted in parts of a trial; the first trial builds what others reuse."""
+    if not durations:
+        return None
+    typical = durations[1:] or durations
+    open_parts = pending + sum(1 - trial.step / trial.max_steps if trial.max_steps else 1.0 for trial in running)
+    return open_parts * (sum(typical) / len(typical)) / concurrent
+
+
+def last_value(metrics: Path, name: str) -> float | None:
+    """The last value of one metric in a metrics.jsonl, read from its end; None where there is none."""
+    try:
+        with metrics.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the cut at the front, or a line that is being written
+            continue
+        if isinstance(row, dict) and row.get("name") == name:
+            value: float | None = row["value"]
+            return value
+    return None

@@ -1,0 +1,216 @@
+"""Which Ray cluster a command uses: chosen, checked for room, joined or started, and ended only when it was started here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray._private.authentication import authentication_token_setup as authentication
+
+from optical_ray.errors import ConfigError, ResourceError
+from optical_ray.recipe import Resources
+
+DRIVER_CPUS = 0.01
+"""What a trial's own process reserves when its workers are processes of their own: it waits. Ray refuses a bundle of 0 CPUs."""
+DATA_CPUS = 1.0
+"""Room that Ray Data needs beside the workers; with 0.99 free a job hung for ever, without a message (Ray 2.60)."""
+
+CONNECT_SECONDS = 5.0
+"""How long an address may take to answer."""
+
+_HOST_PORT = re.compile(r"[A-Za-z0-9._\-\[\]:]+:[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to go, and who said so."""
+
+    value: str
+    """`local`, `auto` or HOST:PORT."""
+    source: str
+    """`--address`, `RAY_ADDRESS` or `default`."""
+
+
+def choose_address(option: str | None, environment: Mapping[str, str] = os.environ) -> Address:
+    """`--address`, else RAY_ADDRESS, else `local`: a private cluster on this machine.
+
+    Raises:
+        ConfigError: not `local`, `auto` or HOST:PORT.
+    """
+    if option:
+        address = Address(option, "--address")
+    elif environment.get("RAY_ADDRESS"):
+        address = Address(environment["RAY_ADDRESS"], "RAY_ADDRESS")
+    else:
+        return Address("local", "default")
+    if address.value.startswith("ray://"):
+        raise ConfigError(
+            f"{address.source} {address.value}: Ray Client runs the sweep in a remote actor, so its run folder lands on another machine; "
+            "expected local, auto or HOST:PORT. From outside a cluster: "
+            "ray job submit --address http://HOST:8265 -- optical sweep FILE --address auto"
+        )
+    if address.value not in ("local", "auto") and not _HOST_PORT.fullmatch(address.value):
+        raise ConfigError(f"{address.source} {address.value}: expected local, auto or HOST:PORT")
+    return address
+
+
+def required_cpus(resources: Resources, trials: int = 1) -> float:
+    """Logical CPUs for `trials` at a time.
+
+    One worker trains in the trial's own process. More workers: driver + workers x threads + what Ray Data needs beside them.
+    """
+    if resources.workers == 1:
+        return float(trials * resources.threads)
+    return trials * (DRIVER_CPUS + resources.workers * resources.threads + DATA_CPUS)
+
+
+def required_gpus(resources: Resources, trials: int = 1) -> float:
+    """GPUs for `trials` at a time."""
+    return trials * resources.workers * resources.gpus_per_worker
+
+
+def check_room(resources: Resources, trials: int, cpus: float, gpus: float, where: str) -> None:
+    """Refuse what the cluster can never give, before a trial waits for it for ever.
+
+    Args:
+        resources: Of one trial.
+        trials: At a time.
+        cpus: Logical CPUs of the cluster.
+        gpus: GPUs of the cluster.
+        where: Names the cluster in the message.
+
+    Raises:
+        ResourceError: with the numbers.
+    """
+    needed = required_cpus(resources, trials)
+    if needed > cpus:
+        each = f"{resources.threads} threads"
+        if resources.workers > 1:
+            each = f"{DRIVER_CPUS:g} driver + {resources.workers} workers x {resources.threads} threads + {DATA_CPUS:g} for Ray Data"
+        raise ResourceError(
+            f"{where} has {cpus:g} logical CPUs, but {trials} trials at a time x ({each}) need {needed:g}; "
+            "lower the trials at a time, workers or threads, or use a larger cluster"
+        )
+    if resources.device == "cuda" and resources.gpus_per_worker == 0:
+        raise ResourceError(
+            "device cuda with gpus_per_worker=0: Ray hides every GPU from such a worker; set gpus_per_worker, for example to 1"
+        )
+    if (needed := required_gpus(resources, trials)) > gpus:
+        raise ResourceError(
+            f"{where} has {gpus:g} GPUs, but {trials} trials at a time x {resources.workers} workers x {resources.gpus_per_worker:g} "
+            f"GPUs need {needed:g}; lower the trials at a time, workers or gpus_per_worker, or use a larger cluster"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection to a cluster."""
+
+    address: str
+    """HOST:PORT of the cluster."""
+    started: bool
+    """True: private, and ended with the session."""
+    cpus: float
+    gpus: float
+    logs: Path | None
+    """Ray's own logs, where what a worker printed is kept; None on a cluster of others."""
+    notice: str | None
+    """One line for the user, when `local` was only the default and a cluster is running here."""
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, resources: Resources, trials: int = 1) -> Iterator[Session]:
+    """Join or start the cluster for a command; at the end shut down only what was started here.
+
+    A private cluster gets as many logical CPUs as the trials ask for, even beyond the machine's: threads then share cores, nothing hangs.
+    Nothing of Ray is printed: what workers print stays in Ray's logs, what they raise (or died of) comes back as exceptions.
+
+    Args:
+        address: The option of the command line; see `choose_address`.
+        resources: Of one trial.
+        trials: At a time.
+
+    Raises:
+        ConfigError: the address is not one.
+        ResourceError: no cluster answers there, or it has too little room.
+    """
+    chosen = choose_address(address)
+    if ray.is_initialized():  # a script that called ray.init itself, or a session around this one
+        yield _join(resources, trials, logs=None, notice=None)
+        return
+    running = _running_cluster() if chosen.source == "default" else None
+    notice = None
+    if running is not None:
+        notice = (
+            f"A Ray cluster is running on this machine ({running}); this command starts a private one beside it. "
+            "To use the running one: --address auto. To keep a private one without this line: --address local"
+        )
+    try:
+        if chosen.value == "local":
+            logs: Path | None = _start_private(resources, trials)
+        else:
+            logs = None
+            _connect(chosen)
+        # Ray prints some messages of a raylet (a worker died, with its whole traceback) whatever log_to_driver says.
+        ray._private.worker._worker_logs_enabled = False
+        yield _join(resources, trials, logs, notice)
+    finally:
+        ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
+
+
+def _start_private(resources: Resources, trials: int) -> Path:
+    # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
+    # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
+    context = ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, -int(-required_cpus(resources, trials) // 1)),
+        include_dashboard=resources.workers > 1,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return Path(context.address_info["session_dir"]) / "logs"
+
+
+def _connect(chosen: Address) -> None:
+    where = f"{chosen.source} {chosen.value}"
+    if chosen.value != "auto":
+        host, _, port = chosen.value.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:  # Ray itself would try for minutes
+            raise ResourceError(f"{where}: nothing answers there ({error}); check the address, or use --address local") from None
+        # With an explicit address Ray 2.60 does not look for a token by itself, and is refused by a cluster that has one. Setting
+        # RAY_AUTH_MODE here would be too late: Ray has read it when it was imported.
+        logging.getLogger(authentication.__name__).setLevel(logging.ERROR)
+        authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(address=chosen.value, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ResourceError(
+            f"{where}: no Ray cluster to be had there ({reason}). Check the address and the token (that of the cluster, in "
+            "~/.ray/auth_token or RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token), or use --address local"
+        ) from None
+
+
+def _join(resources: Resources, trials: int, logs: Path | None, notice: str | None) -> Session:
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    address = ray.get_runtime_context().gcs_address
+    check_room(resources, trials, cpus, gpus, f"the cluster at {address}" if logs is None else "this machine's private cluster")
+    return Session(address, logs is not None, cpus, gpus, logs, notice)
+
+
+def _running_cluster() -> str | None:
+    """HOST:PORT of a cluster that `ray start` (not another private session) left running on this machine."""
+    address = ray._private.services.find_bootstrap_address(None)
+    return address if address is not None and address in ray._private.services.find_gcs_addresses() else None

@@ -1,0 +1,220 @@
+"""One distillation on two or more workers: Ray Train V2 holds the group together, Ray Data feeds each rank its part of the plan.
+
+Every rank has a dataset of its own, made of its rows of the plan; nothing is split at run time (docs/decisions). The trial's own
+checkpoints and metrics are the truth: Train's folder is scratch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+from ray.exceptions import RayActorError, RayTaskError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from optical_ray.artifacts import Store
+from optical_ray.data.batches import Batch, PairSource, collate
+from optical_ray.data.plan import BatchPlan
+from optical_ray.errors import OpticalError, TrialFailed
+from optical_ray.orchestration.session import DATA_CPUS
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.runs.folder import TrialFolder
+from optical_ray.training.parallel import Parallel
+from optical_ray.trial import Report, Stages, distil_worker
+
+ROWS_PER_GATHER = 1024
+"""Pairs that are gathered at a time."""
+ROWS_PER_TASK = 65536
+"""Rows of the plan in one block: few enough blocks that a long plan is laid out in no time."""
+BLOCK_BYTES = 16 * 2**20
+"""Gathered pairs are handed on in blocks of this size, so that the first step does not wait for the whole task."""
+GROUP_TIMEOUT_SECONDS = 1800
+"""The others wait at the next reduction while the main worker validates."""
+SCRATCH, STOP = ".train", "stop"
+POLL_SECONDS = 0.25
+"""Between two looks for reports."""
+
+
+def distil_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:
+    """Train on `resources.workers` workers, inside a `ray_session`; same global batches and, to rounding, the same losses as one worker.
+
+    Args:
+        recipe: What to train.
+        resources: How many workers, their threads and GPUs.
+        store: Holds the artifacts; every worker must see it, and the folder.
+        folder: The trial's; its newest checkpoint is where the workers start.
+        report: Called in this thread for each report that the main worker has written; what it raises ends the training.
+
+    Raises:
+        OpticalError: as a worker raised it.
+        TrialFailed: a worker died.
+    """
+    scratch = folder.path.resolve() / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    seen = folder.metrics.stat().st_size if folder.metrics.is_file() else 0
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={
+            "recipe": recipe.to_dict(),
+            "resources": resources.to_dict(),
+            "store": str(store.root.resolve()),
+            "folder": str(folder.path.resolve()),
+            "cwd": str(Path.cwd()),
+        },
+        torch_config=TorchConfig(backend="nccl" if resources.device == "cuda" else "gloo", timeout_s=GROUP_TIMEOUT_SECONDS),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.device == "cuda",
+            resources_per_worker={"CPU": resources.threads} | ({"GPU": resources.gpus_per_worker} if resources.device == "cuda" else {}),
+        ),
+        run_config=ray.train.RunConfig(name=recipe.trial_id, storage_path=str(scratch)),
+    )
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="train") as executor:
+            fit: Future[Any] = executor.submit(trainer.fit)
+            try:
+                while not fit.done():
+                    time.sleep(POLL_SECONDS)
+                    seen = _pass_on(folder, seen, report)
+                _pass_on(folder, seen, report)
+            except BaseException:
+                (scratch / STOP).touch()  # the main worker looks at its next report; its checkpoint is written by then
+                fit.exception()
+                raise
+            if (error := fit.exception()) is not None:
+                raise _cause(error) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _pass_on(folder: TrialFolder, seen: int, report: Report) -> int:
+    """Report what was appended to the metrics beyond byte `seen`, up to the last whole line; returns where that ends."""
+    if not folder.metrics.is_file():
+        return seen
+    with folder.metrics.open("rb") as stream:
+        stream.seek(seen)
+        text = stream.read()
+    text = text[: text.rfind(b"\n") + 1]
+    rows = [json.loads(line) for line in text.splitlines()]
+    for step, group in itertools.groupby(rows, key=lambda row: row["step"]):
+        report(step, {row["name"]: math.nan if row["value"] is None else row["value"] for row in group})
+    return seen + len(text)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that a worker raised, out of what Train wraps around it."""
+    failures = sorted(error.worker_failures.items()) if isinstance(error, WorkerGroupError) else [(None, error)]
+    causes = [(rank, _unwrap(failure)) for rank, failure in failures]
+    for _, cause in causes:
+        if isinstance(cause, OpticalError):  # the peers of a worker that raised fail too, of a closed connection
+            return cause
+    rank, cause = causes[0]
+    if isinstance(cause, RayActorError):
+        return TrialFailed(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
+    return cause
+
+
+def _unwrap(error: BaseException) -> BaseException:
+    while True:
+        inner = error.cause if isinstance(error, RayTaskError) else getattr(error, "_base_exc", None)
+        if inner is None:
+            return error
+        if trace := getattr(error, "_traceback_str", None):
+            inner.add_note(trace)
+        error = inner
+
+
+# ---- on a worker
+
+
+class _Stopped(Exception):
+    """The caller asked for the end."""
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """What one data-parallel worker does."""
+    with contextlib.suppress(FileNotFoundError):  # Train moves to a folder of its own; relative paths of a recipe are the driver's
+        os.chdir(config["cwd"])
+    ray.remote(_import).options(num_cpus=DATA_CPUS / (2 * ray.train.get_context().get_world_size())).remote()
+    recipe, resources = Recipe.parse(config["recipe"], "recipe"), Resources.parse(config["resources"], "resources")
+    folder = TrialFolder(Path(config["folder"]))
+    context = ray.train.get_context()
+    device = str(ray.train.torch.get_device()) if resources.device == "cuda" else "cpu"
+    parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
+    assert parallel.workers == resources.workers
+
+    def open_batches(stages: Stages, start_step: int) -> Iterator[Batch]:
+        source = stages.source(recipe)
+        return read_rank(source, stages.plan, start_step, parallel.rank, parallel.workers, stages.teacher.dimension)
+
+    def look_for_stop(step: int, metrics: Mapping[str, float]) -> None:
+        if (folder.path / SCRATCH / STOP).exists():
+            raise _Stopped(f"at step {step}")
+
+    distil_worker(recipe, resources, Store(Path(config["store"])), folder, look_for_stop, parallel, open_batches)
+
+
+def _import() -> None:
+    """Nothing: to be asked for it, a process has imported this module, and is there when the first rows are to be read."""
+
+
+@functools.lru_cache(maxsize=4)
+def _open(*arguments: Any) -> PairSource:
+    return PairSource(*arguments)
+
+
+def _gather(rows: pa.Table, source: PairSource) -> pa.Table:
+    """Rows of the plan -> token ids and teacher tokens. A task, not an actor: its process, with the corpus open, serves the next trial."""
+    source = _open(*source.__reduce__()[1])
+    return pa.table(source.gather(rows["language"].to_numpy(), rows["row"].to_numpy()))
+
+
+def read_rank(source: PairSource, plan: BatchPlan, start_step: int, rank: int, workers: int, dimension: int) -> Iterator[Batch]:
+    """One rank's part of every global batch from `start_step` on, read by Ray Data, in the order of the plan.
+
+    Args:
+        source: Travels to the tasks that read.
+        plan: The whole plan.
+        start_step: Of the checkpoint that the worker starts from.
+        rank: Of the worker.
+        workers: How many there are.
+        dimension: D of the teacher's tokens.
+    """
+    _, language, row = plan.rows(start_step, rank, workers)
+    if not len(row):
+        return
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    starts = range(0, len(row), ROWS_PER_TASK)
+    blocks = [pa.table({"language": language[at : at + ROWS_PER_TASK], "row": row[at : at + ROWS_PER_TASK]}) for at in starts]
+    pairs = ray.data.from_arrow(blocks).map_batches(
+        _gather,
+        fn_kwargs={"source": source},
+        batch_size=ROWS_PER_GATHER,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=1),
+        num_cpus=DATA_CPUS / (2 * workers),
+    )
+    for table in pairs.iter_batches(batch_size=plan.batch.pairs // workers, batch_format="pyarrow", prefetch_batches=2):
+        columns = {
+            name: table[name].to_pylist() if pa.types.is_binary(table[name].type) else table[name].to_numpy() for name in table.column_names
+        }
+        yield collate(columns, dimension)

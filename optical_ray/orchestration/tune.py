@@ -1,0 +1,284 @@
+"""A sweep on Ray: Tune runs `run_trial` in actors that are used again, Optuna's study lies on disk, files say what is done.
+
+Started again over the same run folder, the same call resumes, extends and retries; `Tuner.restore` is not used (DESIGN.md, decision 13).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from filelock import FileLock, Timeout
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
+
+from optical_ray.artifacts import Store
+from optical_ray.errors import ConfigError, OpticalError, ResourceError
+from optical_ray.orchestration.actor import RunTrial, work
+from optical_ray.orchestration.planned import PlannedTrial
+from optical_ray.orchestration.progress import ProgressClock, SweepProgress
+from optical_ray.orchestration.search import SweepSearch
+from optical_ray.orchestration.session import DRIVER_CPUS
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.runs.folder import RunFolder, utc_now
+from optical_ray.runs.schemas import TrialStatus
+from optical_ray.sweep import SearchPart, Sweep
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOutcome:
+    """Where a sweep stands when Tune has returned. The results themselves are in the run folder."""
+
+    finished: tuple[str, ...]
+    """Trial ids, in order of part and point."""
+    failed: tuple[tuple[str, str], ...]
+    """(trial id, one line) of trials whose status is failed."""
+    unfinished: tuple[str, ...]
+    """Trials that were planned or begun and are neither."""
+    interrupted: bool
+    """True after SIGINT: the same call finishes the rest."""
+    seconds: float
+
+
+def run_sweep(
+    sweep: Sweep,
+    run: RunFolder,
+    store: Store,
+    *,
+    resources: Resources | None = None,
+    concurrent_trials: int | None = None,
+    num_trials: Mapping[str, int] | None = None,
+    retry_failed: bool = True,
+    progress: Callable[[SweepProgress], None] | None = None,
+    progress_seconds: float = 1.0,
+    run_trial: RunTrial | None = None,
+) -> SweepOutcome:
+    """Run every trial of the sweep that is not finished yet, inside a `ray_session`.
+
+    Grid points run in their order, then the search parts. A trial that fails leaves the others alone. SIGINT once ends the sweep cleanly.
+
+    Args:
+        sweep: What to run.
+        run: Its folder, new or begun; on a cluster every node must see it, and the store.
+        store: Artifacts, shared by the trials.
+        resources: Of each trial; None: the sweep's.
+        concurrent_trials: Trials at a time; None: the sweep's.
+        num_trials: By search part, in place of the part's own number: how a finished search is extended.
+        retry_failed: Also run trials again whose status is failed.
+        progress: Told how far the sweep is, about every `progress_seconds`, from the driver's main loop.
+        progress_seconds: See above.
+        run_trial: Stands in for `optical_ray.trial.run_trial`.
+
+    Raises:
+        ConfigError: `num_trials` names no search part.
+        ResourceError: another process is running this sweep.
+    """
+    started = time.monotonic()
+    sweep = _with_trials(sweep, num_trials or {})
+    resources = resources or sweep.resources
+    concurrent = concurrent_trials or sweep.concurrent_trials
+    run = RunFolder(run.path.resolve())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _only_driver(run):
+        search = SweepSearch(sweep, run, concurrent, retry_failed)
+        finished_before = len(_standing(search, run)[0])
+        clock = ProgressClock(run, finished_before + search.remaining, finished_before, concurrent)
+        watcher = _Watcher(run, clock, progress, progress_seconds)
+        try:
+            if search.remaining:
+                with _quiet_tune():
+                    _tuner(sweep, run, store, resources, concurrent, search, watcher, run_trial).fit()
+        finally:
+            watcher.mark_stopped()
+            search.settle()
+        if progress is not None:
+            progress(clock.read())
+        finished, failed, unfinished = _standing(search, run)
+        return SweepOutcome(finished, failed, unfinished, search.outstanding > 0, time.monotonic() - started)
+
+
+def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
+    known = [part.name for part in sweep.parts if isinstance(part, SearchPart)]
+    for name in num_trials:
+        if name not in known:
+            raise ConfigError(
+                f"sweep {sweep.name!r}: no search part {name!r} whose number of trials could be set; it has {', '.join(known) or 'none'}"
+            )
+    parts = tuple(
+        dataclasses.replace(part, num_trials=num_trials.get(part.name, part.num_trials)) if isinstance(part, SearchPart) else part
+        for part in sweep.parts
+    )
+    return dataclasses.replace(sweep, parts=parts)
+
+
+@contextlib.contextmanager
+def _only_driver(run: RunFolder) -> Iterator[None]:
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.path / ".driver.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResourceError(f"{run.path}: another process is running this sweep; wait for it, or stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Tune tells every failure three times over; the watcher logs it once, and error.txt keeps the traceback."""
+    logger = logging.getLogger("ray.tune")
+    level, output = logger.level, os.environ.get("RAY_AIR_NEW_OUTPUT")
+    logger.setLevel(logging.CRITICAL)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints failures even at verbose=0
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if output is None:
+            del os.environ["RAY_AIR_NEW_OUTPUT"]
+        else:
+            os.environ["RAY_AIR_NEW_OUTPUT"] = output
+
+
+def _tuner(
+    sweep: Sweep,
+    run: RunFolder,
+    store: Store,
+    resources: Resources,
+    concurrent: int,
+    search: SweepSearch,
+    watcher: _Watcher,
+    run_trial: RunTrial | None,
+) -> tune.Tuner:
+    def trial(config: dict[str, Any]) -> None:
+        work(config, run_trial)
+
+    alone = {"CPU": float(resources.threads), "GPU": resources.gpus_per_worker}
+    bundle = alone if resources.workers == 1 else {"CPU": DRIVER_CPUS}
+    return tune.Tuner(
+        tune.with_resources(trial, tune.PlacementGroupFactory([bundle])),
+        param_space={
+            "run": str(run.path),
+            "store": str(store.root.resolve()),
+            "cwd": str(Path.cwd()),
+            "resources": resources.to_dict(),
+            "metric": sweep.metric,
+        },
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            num_samples=search.remaining,
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(name=run.ray.name, storage_path=str(run.ray.parent), verbose=0, callbacks=[watcher, *watcher.loggers]),
+    )
+
+
+def _name(trial: Trial) -> str:
+    return str(trial.config["trial_id"])
+
+
+class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no types
+    """Follows Tune's trials, polls their files, and closes the status of trials whose process could not."""
+
+    def __init__(
+        self, run: RunFolder, clock: ProgressClock, progress: Callable[[SweepProgress], None] | None, every_seconds: float
+    ) -> None:
+        self._run, self._clock, self._progress, self._every = run, clock, progress, every_seconds
+        self._next = 0.0
+        self._live: dict[str, Trial] = {}
+        # Tune makes these itself, but does not close the files of trials that were running at an interrupt.
+        self.loggers = [JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a terminal does not pickle
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._live[_name(trial)] = trial
+        recipe = Recipe.parse(json.loads(trial.config["recipe"]), _name(trial))
+        self._clock.start(PlannedTrial(trial.config["part"], trial.config["label"], recipe))
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._live.pop(_name(trial), None)
+        status = self._run.trial(_name(trial)).read_status()
+        self._clock.finish(_name(trial), None if status is None else status.objective)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        trial_id = _name(trial)
+        self._live.pop(trial_id, None)
+        folder = self._run.trial(trial_id)
+        status = folder.read_status()
+        if status is not None and status.state == "finished":  # the process died after its last word to the files: nothing is lost
+            self._clock.finish(trial_id, status.objective)
+            return
+        if status is None or status.state != "failed" or not status.error:
+            line = _one_line(trial)  # the process died, or the trial failed before it had a status
+            status = (status or TrialStatus(trial_id=trial_id, state="failed")).override(
+                {"state": "failed", "error": line, "updated_at": utc_now()}
+            )
+            folder.write_status(status)
+        self._clock.fail(trial_id, status.error or "")
+        log.warning("trial=%s state=failed error=%s", trial_id, status.error)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if self._progress is not None and time.monotonic() >= self._next:
+            self._progress(self._clock.read())
+            self._next = time.monotonic() + self._every
+
+    def mark_stopped(self) -> None:
+        """Trials that were running when the sweep ended say so; a checkpoint, where there is one, is resumed."""
+        for trial_id, trial in self._live.items():
+            for logger in self.loggers:
+                logger.log_trial_end(trial)
+            folder = self._run.trial(trial_id)
+            status = folder.read_status()
+            if status is not None and status.state == "running":
+                folder.write_status(status.override({"state": "stopped", "updated_at": utc_now()}))
+        self._live.clear()
+
+
+def _one_line(trial: Trial) -> str:
+    """Why a trial without a status of its own ended, from what Tune keeps of its exception."""
+    error = None
+    if trial.pickled_error_file is not None:
+        with open(trial.pickled_error_file, "rb") as stream:
+            error = ray.cloudpickle.load(stream)
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, OpticalError):
+        return str(cause)
+    place = f"ray/{_name(trial)}/error.txt in the run folder"
+    if isinstance(cause, ray.exceptions.RayActorError):
+        return f"the trial's process died (killed, out of memory, or crashed); see {place}"
+    first = next(iter(str(cause).strip().splitlines()), "no message")
+    return f"{type(cause).__name__}: {first}; traceback: {place}"
+
+
+def _standing(search: SweepSearch, run: RunFolder) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Trial ids by what their status files say: finished, failed, neither."""
+    finished, failed, unfinished = [], [], []
+    for trial_id in dict.fromkeys(trial.trial_id for trial in search.trials()):
+        status = run.trial(trial_id).read_status()
+        if status is not None and status.state == "finished":
+            finished.append(trial_id)
+        elif status is not None and status.state == "failed":
+            failed.append((trial_id, status.error or ""))
+        else:
+            unfinished.append(trial_id)
+    return tuple(finished), tuple(failed), tuple(unfinished)

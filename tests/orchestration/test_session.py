@@ -1,0 +1,116 @@
+"""Which cluster, and is there room: refused before anything waits."""
+
+import pytest
+import ray
+
+from optical_ray.errors import ConfigError, ResourceError
+from optical_ray.orchestration import session as session_module
+from optical_ray.orchestration.session import Address, check_room, choose_address, ray_session, required_cpus
+from optical_ray.recipe import Resources
+
+
+@pytest.mark.parametrize(
+    ("option", "environment", "expected"),
+    [
+        (None, {}, Address("local", "default")),
+        (None, {"RAY_ADDRESS": ""}, Address("local", "default")),
+        (None, {"RAY_ADDRESS": "10.0.0.1:6379"}, Address("10.0.0.1:6379", "RAY_ADDRESS")),
+        ("local", {"RAY_ADDRESS": "10.0.0.1:6379"}, Address("local", "--address")),
+        ("auto", {}, Address("auto", "--address")),
+        ("head.cluster-1:6379", {}, Address("head.cluster-1:6379", "--address")),
+        ("[::1]:6379", {}, Address("[::1]:6379", "--address")),
+    ],
+)
+def test_the_option_wins_then_the_environment_then_a_private_cluster(option, environment, expected):
+    assert choose_address(option, environment) == expected
+
+
+@pytest.mark.parametrize("value", ["http://head:8265", "head", "head:", "head:port", "10.0.0.1:6379/x"])
+def test_what_is_no_address_is_refused(value):
+    with pytest.raises(ConfigError, match="expected local, auto or HOST:PORT"):
+        choose_address(value, {})
+
+
+@pytest.mark.parametrize(("option", "environment"), [("ray://head:10001", {}), (None, {"RAY_ADDRESS": "ray://head:10001"})])
+def test_ray_client_is_refused_with_a_way_out(option, environment):
+    with pytest.raises(ConfigError, match="ray job submit"):
+        choose_address(option, environment)
+
+
+def test_the_cpu_rule():
+    assert required_cpus(Resources(threads=2), trials=3) == 6.0
+    assert required_cpus(Resources(workers=2), trials=1) == pytest.approx(0.01 + 2 + 1.0)
+    assert required_cpus(Resources(workers=4, threads=2), trials=2) == pytest.approx(2 * (0.01 + 8 + 1.0))
+
+
+def test_too_few_cpus_are_refused_with_the_numbers():
+    check_room(Resources(workers=2), 1, cpus=3.01, gpus=0, where="the cluster")
+    with pytest.raises(
+        ResourceError,
+        match=r"has 3 logical CPUs, but 1 trials at a time x \(0.01 driver \+ 2 workers x 1 threads \+ 1 for Ray Data\) need 3.01",
+    ):
+        check_room(Resources(workers=2), 1, cpus=3, gpus=0, where="the cluster")
+    with pytest.raises(ResourceError, match=r"has 4 logical CPUs, but 3 trials at a time x \(2 threads\) need 6"):
+        check_room(Resources(threads=2), 3, cpus=4, gpus=0, where="the cluster")
+
+
+def test_gpus_are_counted_and_a_worker_that_could_see_none_is_refused():
+    check_room(Resources(device="cuda", gpus_per_worker=0.5), 2, cpus=8, gpus=1, where="the cluster")
+    with pytest.raises(ResourceError, match="has 1 GPUs, but 3 trials at a time x 1 workers x 0.5 GPUs need 1.5"):
+        check_room(Resources(device="cuda", gpus_per_worker=0.5), 3, cpus=8, gpus=1, where="the cluster")
+    with pytest.raises(ResourceError, match="set gpus_per_worker"):
+        check_room(Resources(device="cuda"), 1, cpus=8, gpus=1, where="the cluster")
+
+
+def test_a_private_cluster_has_room_for_what_was_asked_whatever_the_machine(cluster):
+    assert cluster.started
+    assert cluster.cpus >= required_cpus(Resources(workers=2))
+    assert cluster.logs.is_dir()
+
+
+def test_a_session_inside_another_joins_it_checks_it_and_leaves_it_running(cluster):
+    with ray_session(None, Resources()) as inner:
+        assert inner.address == cluster.address
+        assert not inner.started
+    assert ray.is_initialized()
+    with pytest.raises(ResourceError, match="logical CPUs"), ray_session(None, Resources(threads=1000)):
+        pass
+    assert ray.is_initialized()
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    """As if no session were open, and none could be."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    return monkeypatch
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(outside):
+    with pytest.raises(ResourceError, match=r"^--address 127.0.0.1:1: nothing answers there"), ray_session("127.0.0.1:1", Resources()):
+        pass
+
+
+def test_a_refusal_of_ray_is_one_line_and_no_cpus_are_asked_of_a_cluster_of_others(outside):
+    def refuse(**kwargs):
+        assert "num_cpus" not in kwargs, "inside `ray job submit`, Ray raises on it"
+        raise ConnectionError("Failed to connect to\nRay cluster")
+
+    outside.setattr(ray, "init", refuse)
+    expected = r"^--address auto: no Ray cluster to be had there \(Failed to connect to Ray cluster\)\. Check"
+    with pytest.raises(ResourceError, match=expected), ray_session("auto", Resources()):
+        pass
+
+
+@pytest.mark.parametrize(("option", "told"), [(None, True), ("local", False)])
+def test_a_running_cluster_is_pointed_out_only_when_local_was_the_default(outside, option, told):
+    outside.delenv("RAY_ADDRESS")
+    outside.setattr(session_module, "_running_cluster", lambda: "10.0.0.1:6379")
+    outside.setattr(session_module, "_start_private", lambda resources, trials: None)
+    outside.setattr(session_module, "_join", lambda resources, trials, logs, notice: notice)
+    with ray_session(option, Resources()) as notice:
+        assert (notice is not None) == told
+        if told:
+            assert "10.0.0.1:6379" in notice
+            assert "--address auto" in notice
+            assert "--address local" in notice

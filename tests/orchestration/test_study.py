@@ -1,0 +1,143 @@
+"""The study on disk, without Ray: what is sampled, what is settled, what is asked again."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from optical_ray.orchestration.study import PositionSampler, StudyPart, distributions, open_storage
+from optical_ray.recipe import Recipe
+from optical_ray.runs.folder import RunFolder
+from optical_ray.runs.schemas import TrialStatus
+from optical_ray.sweep import Categorical, Integer, LogUniform, SearchPart, Uniform
+
+SPACE = {"transport.epsilon": LogUniform(0.01, 1.0), "mixing.temperature": Uniform(1.0, 5.0)}
+
+
+def make(tmp_path, sampler="random", trials=6, **changes) -> StudyPart:
+    run = RunFolder(tmp_path)
+    part = SearchPart("search", SPACE, trials, sampler=sampler, **changes)
+    return StudyPart.open(part, Recipe(), run, open_storage(run.study))
+
+
+def ask(study: StudyPart, concurrent=False):
+    study.study.sampler = PositionSampler(study.part, concurrent)
+    return study.study.ask(distributions(study.part.space))
+
+
+def write(study: StudyPart, trial, state, objective=None):
+    planned = study.planned(trial)
+    study.run.trial(planned.trial_id).write_status(TrialStatus(trial_id=planned.trial_id, state=state, objective=objective))
+    return planned.trial_id
+
+
+def frozen(study: StudyPart, trial):
+    return study.study.get_trials(deepcopy=False)[trial.number]
+
+
+def states(study: StudyPart):
+    return [trial.state.name for trial in study.study.trials]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_search_that_was_killed_and_resumed_tries_the_same_points(tmp_path, sampler):
+    def run(path, kill_at):
+        study, points = make(path, sampler), []
+        for number in range(8):
+            trial = ask(study)
+            if number == kill_at:
+                study = make(path, sampler)  # a new process: new storage, new sampler
+                study.settle()
+                study.enqueue_unfinished(retry_failed=True)
+                trial = ask(study)
+            points.append(tuple(trial.params.values()))
+            study.study.tell(trial, -abs(math.log10(trial.params["transport.epsilon"]) + 1))
+        return points
+
+    whole = run(tmp_path / "whole", None)
+    assert len(set(whole)) == 8
+    assert run(tmp_path / "killed", 3) == whole
+
+
+def test_random_points_do_not_depend_on_how_many_are_asked_at_a_time(tmp_path):
+    one, two = make(tmp_path / "one"), make(tmp_path / "two")
+    single = []
+    for _ in range(4):
+        trial = ask(one)
+        single.append(trial.params)
+        one.study.tell(trial, 0.0)
+    pairs = []
+    for _ in range(2):
+        trials = [ask(two, concurrent=True), ask(two, concurrent=True)]
+        pairs += [trial.params for trial in trials]
+        for trial in reversed(trials):
+            two.study.tell(trial, 0.0)
+    assert pairs == single
+
+
+def test_settling_believes_the_status_files(tmp_path):
+    study = make(tmp_path)
+    asked = [ask(study) for _ in range(4)]
+    write(study, frozen(study, asked[0]), "finished", 0.5)  # killed before Optuna was told
+    write(study, frozen(study, asked[1]), "running", 0.2)
+    write(study, frozen(study, asked[2]), "finished", None)  # finished without an objective
+    study.settle()
+    assert states(study) == ["COMPLETE", "FAIL", "FAIL", "FAIL"]
+    assert study.study.trials[0].value == 0.5
+    assert study.study.best_value == 0.5
+
+
+def test_unfinished_trials_are_asked_for_again_with_their_very_parameters(tmp_path):
+    study = make(tmp_path)
+    interrupted, failed = ask(study), ask(study)
+    write(study, frozen(study, interrupted), "running")
+    write(study, frozen(study, failed), "failed")
+    study.settle()
+    study.enqueue_unfinished(retry_failed=False)
+    study.enqueue_unfinished(retry_failed=False)  # a driver killed before it asked: once is enough
+    assert states(study) == ["FAIL", "FAIL", "WAITING"]
+    assert study.remaining(retry_failed=False) == 5
+    study.enqueue_unfinished(retry_failed=True)
+    assert study.remaining(retry_failed=True) == 6
+    again = [ask(study), ask(study)]
+    assert [trial.params for trial in again] == [interrupted.params, failed.params]
+    assert study.planned(frozen(study, again[0])).trial_id == study.planned(frozen(study, interrupted)).trial_id
+    assert len(list(study.trials())) == 2, "a trial that was tried twice is one trial"
+
+
+def test_remaining_counts_what_is_complete_and_never_below_zero(tmp_path):
+    study = make(tmp_path, trials=2)
+    for value in (0.1, 0.2, 0.3):
+        study.study.tell(ask(study), value)
+    assert study.remaining(retry_failed=True) == 0
+
+
+def test_a_half_written_line_of_a_killed_driver_is_taken_off(tmp_path):
+    study = make(tmp_path)
+    study.study.tell(ask(study), 0.5)
+    journal = study.run.study
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "worker')
+    again = make(tmp_path)
+    assert b'"worker{' not in journal.read_bytes()
+    assert journal.read_bytes().startswith(whole)
+    again.study.tell(ask(again), 0.25)
+    assert [trial.value for trial in make(tmp_path).study.trials] == [0.5, 0.25]
+
+
+def test_every_kind_of_dimension_survives_the_journal(tmp_path):
+    space = {
+        "transport.epsilon": LogUniform(0.01, 1.0),
+        "student.num_layers": Integer(0, 2),
+        "training.schedule": Categorical(("linear", "cosine")),
+    }
+    run = RunFolder(tmp_path)
+    study = StudyPart.open(SearchPart("search", space, 3), Recipe(), run, open_storage(run.study))
+    trial = ask(study)
+    stored = optuna.load_study(study_name="search", storage=open_storage(run.study)).trials[0]
+    assert stored.state == TrialState.RUNNING
+    planned = study.planned(stored)
+    assert planned.recipe.transport.epsilon == trial.params["transport.epsilon"], "to the last bit: the trial's id hangs on it"
+    assert planned.recipe.training.schedule == trial.params["training.schedule"]
+    assert planned.label.startswith("student.num_layers=")

@@ -1,0 +1,188 @@
+"""Sweeps of trials that sleep, on a real private cluster: order, failures, resume, extension."""
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from fake_sweep import make_sweep
+from fake_trial import DYING_SEED, FAILING_SEED, NAN_SEED, SILENT_SEED, fake_trial, objective_of
+from ray import tune
+
+from optical_ray.artifacts import Store
+from optical_ray.errors import ConfigError, ResourceError
+from optical_ray.orchestration.study import open_storage
+from optical_ray.orchestration.tune import run_sweep
+from optical_ray.recipe import Recipe
+from optical_ray.runs.folder import RunFolder
+from optical_ray.sweep import Categorical, Choice, GridPart, LogUniform, SearchPart, Sweep
+
+BASE = Recipe().override({"training.max_steps": 2})
+EPSILON = {"transport.epsilon": LogUniform(0.01, 1.0)}
+
+
+def run(sweep, path, **options):
+    return run_sweep(sweep, RunFolder(path), Store(path / "store"), run_trial=fake_trial, progress_seconds=0.1, **options)
+
+
+def sweep_of(*parts, **options):
+    return Sweep("fake", "does it run?", "yes", BASE, parts, **options)
+
+
+def calls(path):
+    """Trial ids in the order in which they were started."""
+    return [line.split()[0] for line in (path / "calls.log").read_text().splitlines()]
+
+
+def processes(path):
+    return {line.split()[1] for line in (path / "calls.log").read_text().splitlines()}
+
+
+def history(path, part):
+    return optuna.load_study(study_name=part, storage=open_storage(RunFolder(path).study)).trials
+
+
+def states(path, part):
+    return collections.Counter(trial.state.name for trial in history(path, part))
+
+
+def test_a_grid_runs_in_its_order_in_one_process_and_is_told_as_it_goes(tmp_path, cluster, capfd):
+    arms = (Choice("a", {"transport.epsilon": 0.1}), Choice("b", {"transport.epsilon": 1.0}))
+    sweep = sweep_of(GridPart("grid", {"arm": arms, "seed": (0, 1)}), GridPart("control", changes={"training.max_steps": 0}))
+    told, refused = [], []
+
+    def listen(state):
+        told.append(state)
+        if not refused:
+            with pytest.raises(ResourceError, match="another process is running this sweep") as caught:
+                run(sweep, tmp_path)
+            refused.append(caught.value)
+
+    outcome = run(sweep, tmp_path, progress=listen)
+    assert refused, "a run has one driver at a time"
+    assert calls(tmp_path) == list(sweep.planned())
+    assert len(processes(tmp_path)) == 1, "actors are used again"
+    assert outcome.finished == tuple(sweep.planned())
+    assert (outcome.failed, outcome.unfinished, outcome.interrupted) == ((), (), False)
+    assert (told[0].total, told[0].finished, told[0].pending) == (5, 0, 5)
+    assert (told[-1].finished, told[-1].pending, told[-1].running) == (5, 0, ())
+    assert told[-1].best == (calls(tmp_path)[0], 1.0)
+    running = {trial.label: trial for state in told for trial in state.running}
+    assert "arm=a, seed=0" in running
+    assert running["arm=b, seed=1"].max_steps == 2
+    assert told[-1].seconds_left == 0
+    assert capfd.readouterr().out == ""
+
+    results = tune.ResultGrid(tune.ExperimentAnalysis(str(tmp_path / "ray")))
+    assert {Path(result.path).name for result in results} == set(sweep.planned())
+    assert {result.metrics["valid/Success@1"] for result in results} == {objective_of(recipe) for recipe in sweep.planned().values()}
+
+
+def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
+    grid = GridPart("grid", {"seed": (0, FAILING_SEED, DYING_SEED, 1)})
+    nans = SearchPart("nans", EPSILON, 1, changes={"seed": NAN_SEED})
+    silent = SearchPart("silent", EPSILON, 1, changes={"seed": SILENT_SEED})
+    sweep = sweep_of(grid, nans, silent)
+    first, failing, dying, last = sweep.planned()
+    outcome = run(sweep, tmp_path)
+    assert {first, last} <= set(outcome.finished)
+    failed = dict(outcome.failed)
+    assert set(failed) == {failing, dying}
+    assert failed[failing] == "step 3: the loss is NaN; lower training.learning_rate"
+    assert "process died" in failed[dying]
+    assert RunFolder(tmp_path).trial(dying).read_status().state == "failed"
+    assert "NaN" in (tmp_path / "ray" / failing / "error.txt").read_text()
+    assert states(tmp_path, "nans") == {"FAIL": 1}
+    assert states(tmp_path, "silent") == {"FAIL": 1}
+
+    again = run(sweep, tmp_path, retry_failed=False)
+    assert dict(again.failed) == failed
+    assert first not in calls(tmp_path)[6:], "nothing that finished runs again"
+    retried = run(sweep_of(GridPart("grid", {"seed": (FAILING_SEED,)})), tmp_path)
+    assert failing in retried.finished, "it fails only at its first attempt"
+
+
+def test_a_finished_search_is_extended_with_its_memory(tmp_path, cluster):
+    sweep = sweep_of(SearchPart("search", EPSILON, 3, startup_trials=2))
+    first = run(sweep, tmp_path)
+    assert len(first.finished) == 3
+    assert run(sweep, tmp_path).finished == first.finished
+    assert calls(tmp_path) == list(first.finished), "a finished sweep has nothing to do"
+    second = run(sweep, tmp_path, num_trials={"search": 5})
+    assert second.finished[:3] == first.finished
+    assert calls(tmp_path) == list(second.finished)
+    assert states(tmp_path, "search") == {"COMPLETE": 5}
+    for trial, trial_id in zip(history(tmp_path, "search"), second.finished, strict=True):
+        recipe = BASE.override(trial.params)
+        assert recipe.trial_id == trial_id
+        assert trial.value == objective_of(recipe)
+    with pytest.raises(ConfigError, match="no search part 'grid'.*it has search"):
+        run(sweep, tmp_path, num_trials={"grid": 5})
+
+
+def test_a_recipe_that_two_parts_ask_for_runs_once(tmp_path, cluster):
+    grid = GridPart("grid", {"seed": (0, 1)})
+    search = SearchPart("search", {"seed": Categorical((0, 1))}, 5, sampler="random")
+    outcome = run(sweep_of(grid, search, concurrent_trials=2), tmp_path)
+    assert sorted(calls(tmp_path)) == sorted(outcome.finished)
+    assert len(outcome.finished) == 2
+    assert states(tmp_path, "search") == {"COMPLETE": 5}
+
+
+def test_sigint_ends_cleanly_and_the_same_call_finishes(tmp_path, cluster):
+    sweep = make_sweep()
+
+    def interrupt(state):
+        if state.finished >= 1 and any(trial.step > 1 for trial in state.running):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run(sweep, tmp_path, progress=interrupt)
+    assert outcome.interrupted
+    assert 1 <= len(outcome.finished) < 9
+    open_states = {
+        RunFolder(tmp_path).trial(trial_id).read_status().state for trial_id in outcome.unfinished if trial_id in calls(tmp_path)
+    }
+    assert open_states == {"stopped"}
+    assert states(tmp_path, "search")["RUNNING"] == 0
+    done = run(sweep, tmp_path)
+    assert (len(done.finished), done.unfinished, done.interrupted) == (9, (), False)
+    assert set(outcome.finished) <= set(done.finished)
+
+
+def test_a_killed_driver_loses_nothing_and_repeats_nothing_that_finished(tmp_path, cluster):
+    sweep, folder = make_sweep(), RunFolder(tmp_path)
+    script = Path(__file__).with_name("killed_driver.py")
+    driver = subprocess.Popen([sys.executable, str(script), str(tmp_path)], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and driver.poll() is None:
+            found = [status for trial in folder.trials() if (status := trial.read_status()) is not None]
+            if sum(status.state == "finished" for status in found) >= 4 and any(0 < s.step < s.max_steps for s in found):
+                break
+            time.sleep(0.02)
+        assert driver.poll() is None, "the sweep ended before it was killed"
+    finally:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    before = {trial.trial_id: status for trial in folder.trials() if (status := trial.read_status()) is not None}
+    finished = {trial_id for trial_id, status in before.items() if status.state == "finished"}
+    assert 4 <= len(finished) < 9
+    assert {status.state for status in before.values()} > {"finished"}
+
+    outcome = run(sweep, tmp_path)
+    assert len(outcome.finished) == len(set(outcome.finished)) == 9
+    assert (outcome.failed, outcome.unfinished, outcome.interrupted) == ((), (), False)
+    started = collections.Counter(calls(tmp_path))
+    assert set(started) == set(outcome.finished), "no other trial was tried in place of one that was lost"
+    assert all(started[trial_id] == 1 for trial_id in finished), "nothing that finished runs again"
+    assert set(before) <= set(outcome.finished), "what was begun is finished under the same id"
+    after = states(tmp_path, "search")
+    assert after["COMPLETE"] == 6
+    assert set(after) <= {"COMPLETE", "FAIL"}
+    complete = [trial for trial in history(tmp_path, "search") if trial.state.name == "COMPLETE"]
+    assert all(trial.value == objective_of(sweep.base.override(trial.params)) for trial in complete)
