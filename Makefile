@@ -1,12 +1,13 @@
 # The two promises: `make sweep` runs the main job, `make test` passes the tests; both set everything up by themselves.
 PYTHON ?= python3
+RESUME ?=# make sweep RESUME=1 goes on with a sweep that was begun
 PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch install page names>'
 BIN := .venv/bin
 
 .PHONY: sweep test check format clean
 
 sweep: .venv/ready
-	$(BIN)/optical sweep sweeps/quickstart.py
+	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
 
 test: .venv/ready
 	RAY_ADDRESS=local $(BIN)/python -m pytest

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from optical_ray.artifacts import fingerprint
 from optical_ray.config import Config
@@ -39,6 +39,12 @@ class Recipe(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=0, ge=0)
     """Root of every random choice of the trial: initial weights, order of the rows, dropout."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.training.max_steps > 0 and self.objective.arm == "none":
+            raise ValueError("every weight of objective is 0; set one, or training.max_steps=0 for the untrained control")
+        return self
 
     @property
     def fingerprint(self) -> str:

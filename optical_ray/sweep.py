@@ -84,7 +84,10 @@ class GridPart:
 
 @dataclass(frozen=True, slots=True)
 class SearchPart:
-    """A search by Optuna that maximises `valid/Success@1`; it never sees a test row."""
+    """A search by Optuna that maximises `valid/Success@1`; it never sees a test row.
+
+    A point that gives no recipe (`batch.pairs=57` with `batch.group=32`) is passed over, its reason kept; it is none of `num_trials`.
+    """
 
     name: str
     space: Mapping[str, Dimension]
@@ -124,8 +127,7 @@ class Sweep:
             if isinstance(part, SearchPart):
                 if part.num_trials < 1 or not part.space:
                     raise ConfigError(f"sweep {self.name!r}, part {part.name!r}: expected at least one trial and one dimension")
-                for point in corners(part.space):
-                    self.base.override({**part.changes, **point})
+                self._check_search(part)
 
     @property
     def fingerprint(self) -> str:
@@ -139,11 +141,31 @@ class Sweep:
 
     @property
     def num_trials(self) -> int:
-        return sum(part.num_trials for part in self.parts)
+        """Distinct grid recipes (two parts may share one, which runs once) and what the searches ask for."""
+        return len(self.planned()) + sum(part.num_trials for part in self.parts if isinstance(part, SearchPart))
 
     def planned(self) -> dict[str, Recipe]:
         """The grid parts' recipes by trial id, in order, without repetition."""
         return {recipe.trial_id: recipe for part in self.parts if isinstance(part, GridPart) for recipe in part.recipes(self.base)}
+
+    def _check_search(self, part: SearchPart) -> None:
+        """Both corners of the space and every categorical value must give a recipe; what lies between is met when it is drawn."""
+        low, high = ({**part.changes, **corner} for corner in corners(part.space))
+        recipe = self.base.override(low)
+        self.base.override(high)
+        for name, dimension in part.space.items():
+            for value in dimension.values if isinstance(dimension, Categorical) else ():
+                try:
+                    self.base.override({**low, name: value})
+                except ConfigError:  # the other values at `low` need not suit it; those at `high` may
+                    self.base.override({**high, name: value})
+        varied = sorted(name for name in part.space if name.startswith("languages."))
+        if varied and not recipe.evaluation.objective_languages:
+            raise ConfigError(
+                f"sweep {self.name!r}, part {part.name!r}: {', '.join(varied)} changes the languages in training, and "
+                f"{self.metric} is their mean, so trials would be compared on different languages; "
+                "set evaluation.objective_languages, in the base recipe or the part's changes, to the languages that judge every trial"
+            )
 
     def describe(self) -> list[dict[str, Any]]:
         """The parts as plain data, for sweep.json; grid parts name their trials."""
@@ -155,10 +177,12 @@ class Sweep:
 
 
 def corners(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
-    """The lowest and the highest point of a space: what is checked before a search starts."""
+    """The lowest and the highest point of a space; an impossible dimension is a ConfigError."""
 
     def ends(dimension: Dimension) -> tuple[Value, Value]:
         if isinstance(dimension, Categorical):
+            if not dimension.values:
+                raise ConfigError(f"{dimension}: expected at least one value")
             return dimension.values[0], dimension.values[-1]
         if not dimension.low <= dimension.high or (isinstance(dimension, LogUniform) and dimension.low <= 0):
             raise ConfigError(f"{dimension}: low must not exceed high, and must be positive on a logarithmic scale")

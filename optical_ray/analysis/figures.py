@@ -1,4 +1,4 @@
-"""The figures: quality against k, quality per language, training curves, the search. Every interval is over queries."""
+"""The figures: quality against k, quality per language, training curves, the search. Every interval is over relevant sentences."""
 
 from __future__ import annotations
 

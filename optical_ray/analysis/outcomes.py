@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optical_ray.retrieval.intervals import Floats
+from optical_ray.retrieval.intervals import Floats, Strings
 
 MEASURES = ("Success@1", "AP", "nDCG@10")
 """Success@1 comes from the rank; with one relevant candidate AP is the reciprocal rank."""
@@ -33,8 +33,10 @@ class System(NamedTuple):
 class Outcomes:
     """One system on the queries of one language."""
 
-    query_Q: npt.NDArray[np.str_]
+    query_Q: Strings
     """Sorted; `<document language>:<query id>`."""
+    relevant_Q: Strings
+    """What each query asks for; equal ids, also in other languages, are not independent and are resampled together."""
     values_QM: Floats
     """By MEASURES, each in [0, 1]."""
     chance: float
@@ -55,6 +57,7 @@ def index_outcomes(queries: pa.Table) -> dict[str, dict[System, dict[str, Outcom
         return {}
     text = {name: _codes(queries[name]) for name in ("trial_id", "task", "system", "scorer", "query_language")}
     query = np.char.add(np.char.add(_strings(queries["document_language"]), ":"), _strings(queries["query_id"]))
+    relevant = _strings(queries["relevant_id"])
     rank = queries["rank"].fill_null(0).to_numpy()
     columns = [(rank == 1).astype(np.float64), queries["AP"].to_numpy(), queries["nDCG@10"].to_numpy()]
     values = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
@@ -66,7 +69,7 @@ def index_outcomes(queries: pa.Table) -> dict[str, dict[System, dict[str, Outcom
     for rows in np.split(order, np.flatnonzero(changed) + 1):
         trial_id, task, system, scorer, language = (names[codes[rows[0]]] for codes, names in text.values())
         names_Q, first = np.unique(query[rows], return_index=True)
-        outcomes = Outcomes(names_Q, values[rows[first]], float(chance[rows[first]].mean()))
+        outcomes = Outcomes(names_Q, relevant[rows[first]], values[rows[first]], float(chance[rows[first]].mean()))
         found.setdefault(trial_id, {}).setdefault(System(task, system, scorer), {})[language] = outcomes
     return found
 
@@ -84,8 +87,8 @@ def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:
             for outcomes in rest:
                 shared = np.intersect1d(shared, outcomes.query_Q)
             if len(shared):
-                stacked = np.stack([_take(outcomes, shared) for outcomes in (first, *rest)])
-                averaged[language] = Outcomes(shared, stacked.mean(0), first.chance)
+                stacked = np.stack([outcomes.values_QM[_places(outcomes, shared)] for outcomes in (first, *rest)])
+                averaged[language] = Outcomes(shared, first.relevant_Q[_places(first, shared)], stacked.mean(0), first.chance)
     return averaged
 
 
@@ -96,6 +99,8 @@ class Paired:
     first: dict[str, Floats]
     """By language, [Q, M]."""
     second: dict[str, Floats]
+    relevant: dict[str, Strings]
+    """By language, what each query asks for, [Q]."""
     num_queries: int
     unmatched: int
     """Queries that only one of the two has, in the languages asked for: left out, and said."""
@@ -103,7 +108,7 @@ class Paired:
 
 def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paired:
     """Align two systems on the queries that both have, in the languages asked for that both have."""
-    paired = Paired({}, {}, 0, 0)
+    paired = Paired({}, {}, {}, 0, 0)
     num_queries = unmatched = 0
     for language in languages:
         a, b = first.get(language), second.get(language)
@@ -113,15 +118,28 @@ def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paire
         shared = a.query_Q if np.array_equal(a.query_Q, b.query_Q) else np.intersect1d(a.query_Q, b.query_Q)
         unmatched += len(a.query_Q) + len(b.query_Q) - 2 * len(shared)
         if len(shared):
-            paired.first[language], paired.second[language] = _take(a, shared), _take(b, shared)
+            in_a, in_b = _places(a, shared), _places(b, shared)
+            paired.first[language], paired.second[language] = a.values_QM[in_a], b.values_QM[in_b]
+            paired.relevant[language] = a.relevant_Q[in_a]
             num_queries += len(shared)
-    return Paired(paired.first, paired.second, num_queries, unmatched)
+    return Paired(paired.first, paired.second, paired.relevant, num_queries, unmatched)
 
 
-def _take(outcomes: Outcomes, query_Q: npt.NDArray[np.str_]) -> Floats:
+def relevant_ids(outcomes: Languages, languages: Iterable[str]) -> dict[str, Strings]:
+    """By language, what each query asks for."""
+    return {name: outcomes[name].relevant_Q for name in languages}
+
+
+def count_sentences(relevant: Mapping[str, Strings]) -> int:
+    """Different relevant sentences of all languages together: the number of independent draws that an interval rests on."""
+    return len(set().union(*[ids.tolist() for ids in relevant.values()]))
+
+
+def _places(outcomes: Outcomes, query_Q: Strings) -> npt.NDArray[np.intp] | slice:
+    """Where these queries, all of them among the outcomes, stand."""
     if len(query_Q) == len(outcomes.query_Q):
-        return outcomes.values_QM
-    return outcomes.values_QM[np.searchsorted(outcomes.query_Q, query_Q)]
+        return slice(None)
+    return np.searchsorted(outcomes.query_Q, query_Q)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -132,7 +150,7 @@ def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
     return place[indices], sorted(names)
 
 
-def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+def _strings(column: pa.ChunkedArray) -> Strings:
     indices, names = _dictionary(column)
     return np.array(names, dtype=np.str_)[indices]
 

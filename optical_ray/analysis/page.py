@@ -8,7 +8,16 @@ from typing import Any
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.answer import answer, caveats, count_trials
-from optical_ray.analysis.captions import k_caption, language_caption, level, methods, provenance, search_caption, training_caption
+from optical_ray.analysis.captions import (
+    TOGETHER,
+    k_caption,
+    language_caption,
+    level,
+    methods,
+    provenance,
+    search_caption,
+    training_caption,
+)
 from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED
 from optical_ray.analysis.design import PartView, best_of_search, short, show, varying_fields
 from optical_ray.analysis.load import Trial
@@ -106,9 +115,9 @@ def _trial_table(analysis: Analysis) -> TableView:
     rows = tuple(_trial_row(analysis, part, trial, fields) for part in analysis.parts for trial in part.trials)
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
     caption = (
-        f"Success@1, mean over languages, scorer {analysis.sources.scorer}; in brackets the {level(analysis)} interval over queries. "
-        "valid: on the validation split, which is all that a search sees. The last three columns: on the test split, over the smallest "
-        f"set{f' ({languages(smallest)})' if smallest else ''}, the languages in training, and the others; "
+        f"Success@1, mean over languages, scorer {analysis.sources.scorer}; in brackets the {level(analysis)} interval over English "
+        "sentences. valid: on the validation split, which is all that a search sees. The last three columns: on the test split, over the "
+        f"smallest set{f' ({languages(smallest)})' if smallest else ''}, the languages in training, and the others; "
         f"below each, {analysis.sources.lexical_name} on the same languages."
     )
     if any(part.kind == "search" for part in analysis.parts):
@@ -156,7 +165,8 @@ def _comparison_table(analysis: Analysis) -> TableView:
             estimate, _, bounds = signed(row.difference).partition(" ")
             difference = Cell(estimate, sort=repr(row.difference.estimate), small=(bounds,), kind=kind, plain=f"{estimate} {bounds}")
             p_holm = Cell(_p(row.p_holm), sort=repr(row.p_holm), kind="num")
-            count = Cell(str(row.num_queries), kind="num")
+            sentences = f"on {plural(row.num_sentences, 'sentence')}"
+            count = Cell(str(row.num_queries), small=(sentences,), kind="num", plain=str(row.num_queries))
             means = [Cell(number(mean), kind="num") for mean in (row.first_mean, row.second_mean)]
             lines = (f"minus {row.second}, on {scope}",)
             pair = Cell(row.first, small=lines, plain=f"{row.first} minus {row.second} on {scope}")
@@ -164,7 +174,8 @@ def _comparison_table(analysis: Analysis) -> TableView:
     columns = ("comparison", "difference", "direction", "p (Holm)", "first alone", "second alone", "queries", "question")
     caption = (
         f"Success@1, first minus second, paired on the same queries, mean over languages, with the {level(analysis)} bootstrap interval "
-        "over queries. A direction is named where it also stands after Holm's correction. comparisons.csv has AP and nDCG@10 too."
+        f"over English sentences: {TOGETHER}. A direction is named where it also stands after Holm's correction. "
+        "comparisons.csv has AP and nDCG@10 too."
     )
     return TableView("comparisons", caption, columns, tuple(rows))
 

@@ -41,6 +41,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else several}"
 
 
+def describe_size(num_queries: int, num_sentences: int) -> str:
+    """`2,400 queries on 310 English sentences`"""
+    queries, sentences = ("query" if num_queries == 1 else "queries"), ("sentence" if num_sentences == 1 else "sentences")
+    return f"{num_queries:,} {queries} on {num_sentences:,} English {sentences}"
+
+
 def languages(names: Iterable[str]) -> str:
     """Up to four by tag, more by their number."""
     found = sorted(names)

@@ -104,6 +104,7 @@ def _comparisons_csv(analysis: Analysis) -> bytes:
         "group",
         "languages",
         "queries",
+        "sentences",
         "unmatched",
         "measure",
         "first_mean",
@@ -117,8 +118,8 @@ def _comparisons_csv(analysis: Analysis) -> bytes:
     )
     rows = (
         (
-            row.kind, row.first, row.second, row.arm, row.group, " ".join(row.languages), row.num_queries, row.unmatched, row.measure,
-            row.first_mean, row.second_mean, row.difference.estimate, row.difference.low, row.difference.high,
+            row.kind, row.first, row.second, row.arm, row.group, " ".join(row.languages), row.num_queries, row.num_sentences, row.unmatched,
+            row.measure, row.first_mean, row.second_mean, row.difference.estimate, row.difference.low, row.difference.high,
             row.difference.p_value, row.p_holm, row.direction,
         )
         for row in analysis.comparisons
@@ -127,11 +128,11 @@ def _comparisons_csv(analysis: Analysis) -> bytes:
 
 
 def _points_csv(points: Iterable[Point]) -> bytes:
-    columns = ("series", "arm", "k", "group", "language", "languages", "queries", "trials", "estimate", "low", "high")
+    columns = ("series", "arm", "k", "group", "language", "languages", "queries", "sentences", "trials", "estimate", "low", "high")
     rows = (
         (
             point.series, point.arm, point.k or None, point.group, point.language, " ".join(point.languages), point.num_queries,
-            point.num_trials, point.interval.estimate, point.interval.low, point.interval.high,
+            point.num_sentences, point.num_trials, point.interval.estimate, point.interval.low, point.interval.high,
         )
         for point in points
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optical_ray.analysis.design import untrained_trials
 from optical_ray.analysis.load import Run, Trial
-from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, index_outcomes
+from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, count_sentences, index_outcomes, relevant_ids
 
 STUDENT, MEAN_REMOVED, LEXICAL, MEMORY = "student", "mean-removed", "lexical", "translation-memory"
 DEFAULT_TASK = "bitext"
@@ -66,6 +66,16 @@ class Sources:
         return sorted(
             {name for trial in self.index.values() for system, names in trial.items() if system.task == self.task for name in names}
         )
+
+    def size(self) -> tuple[int, int] | None:
+        """(queries, different sentences that they ask for) of the system that answered most of the task; None without outcomes."""
+        sizes = [
+            (sum(len(outcomes.query_Q) for outcomes in found.values()), count_sentences(relevant_ids(found, found)))
+            for trial in self.index.values()
+            for system, found in trial.items()
+            if system.task == self.task
+        ]
+        return max(sizes, default=None)
 
     def chance(self, languages: Iterable[str]) -> float | None:
         """Success@1 of a random order, mean over the languages; None without outcomes."""

@@ -1,4 +1,4 @@
-"""Averages with query intervals, per trial, system, scorer and group of languages: the rows of summary.parquet."""
+"""Averages with intervals over relevant sentences, per trial, system, scorer and group of languages: the rows of summary.parquet."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pyarrow as pa
 
 from optical_ray.analysis.design import PartView, common_languages, view_parts
 from optical_ray.analysis.load import Run, Trial
-from optical_ray.analysis.outcomes import MEASURES, SUCCESS, Outcomes, System
+from optical_ray.analysis.outcomes import MEASURES, Languages, System, count_sentences, relevant_ids
 from optical_ray.analysis.sources import Sources, open_sources
-from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap
+from optical_ray.retrieval.intervals import Interval, QueryBootstrap, Strings
 
 SMALLEST, IN_TRAINING, UNSEEN, ALL, LANGUAGE = "smallest set", "in training", "unseen", "all", "language"
 """Groups of query languages; `language` is one language by itself."""
+
+Members = tuple[str, ...]
+"""The languages of a group, sorted."""
 
 SUMMARY = pa.schema(
     [
@@ -31,9 +34,10 @@ SUMMARY = pa.schema(
         pa.field("language", pa.string()),  # of group `language`
         pa.field("num_languages", pa.int32(), nullable=False),
         pa.field("num_queries", pa.int32(), nullable=False),
+        pa.field("num_sentences", pa.int32(), nullable=False),  # different relevant sentences behind the queries: what is resampled
         pa.field("measure", pa.string(), nullable=False),  # Success@1 | AP | nDCG@10
         pa.field("estimate", pa.float64(), nullable=False),  # mean over languages of the mean over queries
-        pa.field("low", pa.float64(), nullable=False),  # percentile bootstrap over queries
+        pa.field("low", pa.float64(), nullable=False),  # percentile bootstrap over relevant sentences
         pa.field("high", pa.float64(), nullable=False),
     ]
 )
@@ -55,6 +59,7 @@ class SummaryRow:
     language: str | None
     num_languages: int
     num_queries: int
+    num_sentences: int
     measure: str
     estimate: float
     low: float
@@ -81,7 +86,7 @@ def summarise_trials(sources: Sources, parts: list[PartView], bootstrap: QueryBo
 
 def group_languages(
     evaluated: Iterable[str], trained: frozenset[str], ever_trained: frozenset[str], smallest: frozenset[str]
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, Members]:
     """The groups that are not empty, each a sorted tuple of the languages that were evaluated."""
     names = sorted(evaluated)
     groups = {
@@ -104,39 +109,35 @@ def _summarise_trial(
     trained = trial.languages or frozenset()
     seed = trial.fields.get("seed")
     found = sources.index.get(trial.trial_id, {})
-    draws = _resample(found, bootstrap)
+    members_of = {system: group_languages(languages, trained, trained, smallest) for system, languages in found.items()}
+    intervals = _intervals(found, members_of, bootstrap)
     for system, languages in sorted(found.items()):
-        groups: list[tuple[str, str | None, tuple[str, ...]]] = [
-            (group, None, members) for group, members in group_languages(languages, trained, trained, smallest).items()
-        ]
+        groups: list[tuple[str, str | None, Members]] = [(group, None, members) for group, members in members_of[system].items()]
         groups += [(LANGUAGE, name, (name,)) for name in sorted(languages)]
-        means = [np.mean([languages[name].values_QM.mean(0) for name in members], axis=0) for _, _, members in groups]
-        averaged = [sum(draws[system, name] for name in members) / len(members) for _, _, members in groups]
-        intervals = iter(bootstrap.intervals(np.concatenate(means), np.concatenate(averaged, axis=1)))
         for group, language, members in groups:
-            for measure in MEASURES:
-                interval = next(intervals)
+            relevant = relevant_ids(languages, members)
+            num_queries, num_sentences = sum(len(ids) for ids in relevant.values()), count_sentences(relevant)
+            for measure, interval in zip(MEASURES, intervals[system, members], strict=True):
                 yield SummaryRow(
                     trial.trial_id, part, trial.arm, trial.k, seed if isinstance(seed, int) else None, *system, group, language,
-                    len(members), _count(languages, members), measure, interval.estimate, interval.low, interval.high,
+                    len(members), num_queries, num_sentences, measure, interval.estimate, interval.low, interval.high,
                 )  # fmt: skip
 
 
-def _resample(found: Mapping[System, Mapping[str, Outcomes]], bootstrap: QueryBootstrap) -> dict[tuple[System, str], Floats]:
-    """Resampled means [R, M] by system and language; systems with equally many queries share one matrix product."""
-    stacks: dict[tuple[str, int], list[System]] = {}
+def _intervals(
+    found: Mapping[System, Languages], members_of: Mapping[System, Mapping[str, Members]], bootstrap: QueryBootstrap
+) -> dict[tuple[System, Members], list[Interval]]:
+    """Intervals of MEASURES by system and languages, each computed once; systems on the same queries share their matrix products."""
+    alike: dict[tuple[tuple[str, bytes], ...], list[System]] = {}
     for system, languages in found.items():
-        for name, outcomes in languages.items():
-            stacks.setdefault((name, len(outcomes.query_Q)), []).append(system)
-    draws: dict[tuple[System, str], Floats] = {}
-    for (name, _), systems in stacks.items():
-        stacked = bootstrap.resampled_means(np.concatenate([found[system][name].values_QM for system in systems], axis=1), name)
-        for column, system in enumerate(systems):
-            block = stacked[:, column * len(MEASURES) : (column + 1) * len(MEASURES)]
-            block[:, SUCCESS] = bootstrap.resampled_mean(found[system][name].at(SUCCESS), name)  # as in every figure, to the last digit
-            draws[system, name] = block
-    return draws
-
-
-def _count(languages: Mapping[str, Outcomes], members: tuple[str, ...]) -> int:
-    return sum(len(languages[name].query_Q) for name in members)
+        alike.setdefault(tuple((name, languages[name].relevant_Q.tobytes()) for name in sorted(languages)), []).append(system)
+    intervals: dict[tuple[System, Members], list[Interval]] = {}
+    for systems in alike.values():
+        first = found[systems[0]]
+        stacked = {name: np.concatenate([found[system][name].values_QM for system in systems], axis=1) for name in first}
+        relevant: dict[str, Strings] = relevant_ids(first, first)
+        for members in {*members_of[systems[0]].values(), *((name,) for name in first)}:
+            row = iter(bootstrap.means_over_languages({name: stacked[name] for name in members}, relevant))
+            for system in systems:
+                intervals[system, members] = [next(row) for _ in MEASURES]
+    return intervals

@@ -12,7 +12,8 @@ from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.compare import AGAINST_FLOOR
 from optical_ray.analysis.design import ARM_FIELDS, PartView, best_of_search, short, show, varying_fields
 from optical_ray.analysis.load import Run, Trial
-from optical_ray.analysis.phrases import languages, plural, signed
+from optical_ray.analysis.outcomes import SUCCESS, relevant_ids
+from optical_ray.analysis.phrases import describe_size, languages, plural, signed
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.retrieval.intervals import Interval
 
@@ -50,8 +51,12 @@ def shows_test(part: PartView, trial: Trial) -> bool:
 
 def _explain(analysis: Analysis) -> str:
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
-    text = f"Test Success@1 with {analysis.bootstrap.confidence:.0%} query intervals, scorer {analysis.sources.scorer}, mean over languages"
-    return text + (f"; smallest set: {languages(smallest)}." if smallest else ".")
+    text = f"Test Success@1 with {analysis.bootstrap.confidence:.0%} intervals, scorer {analysis.sources.scorer}, mean over languages"
+    text += f"; smallest set: {languages(smallest)}." if smallest else "."
+    size = analysis.sources.size()
+    if size is None:
+        return text
+    return f"{text} {describe_size(*size)}; queries that ask for the same one are resampled together."
 
 
 def _part_table(analysis: Analysis, part: PartView) -> Table:
@@ -101,8 +106,9 @@ def _floor_table(analysis: Analysis) -> Table:
         if outcomes:
             cells = []
             for _, group in groups:
-                values = {name: outcomes[name].at(0) for name in group if name in outcomes}
-                cells.append(_interval(analysis.bootstrap.mean_over_languages(values)) if len(values) == len(group) else "-")
+                values = {name: outcomes[name].at(SUCCESS) for name in group if name in outcomes}
+                whole = len(values) == len(group)
+                cells.append(_interval(analysis.bootstrap.mean_over_languages(values, relevant_ids(outcomes, values))) if whole else "-")
             table.add_row(escape(label), *cells)
     chances = [analysis.sources.chance(group) for _, group in groups]
     if any(chance is not None for chance in chances):

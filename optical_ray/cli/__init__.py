@@ -171,11 +171,16 @@ def _exit_with(verb: object, verbose: bool) -> None:
             raise
         print(f"optical: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("optical: interrupted", file=sys.stderr)
-        code = 130
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if verbose or error.filename is None:
+            raise
+        print(f"optical: {error.filename}: {error.strerror}; check the path, its rights and the disk's space", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("optical: interrupted", file=sys.stderr)
+        code = 130
     sys.stdout.flush()
     sys.exit(code or 0)

@@ -70,9 +70,8 @@ class SweepView:
 
         assert isinstance(progress, SweepProgress)
         failed = f", [red]{len(progress.failed)} failed[/red]" if progress.failed else ""
-        best = f", best valid Success@1 {progress.best[1]:.3f} ({progress.best[0]})" if progress.best else ""
         head = (
-            f"{progress.finished}/{progress.total} trials finished{failed}, {len(progress.running)} running{best}; "
+            f"{progress.finished}/{progress.total} trials finished{failed}, {len(progress.running)} running; "
             f"{minutes(progress.seconds)} gone, about {minutes(progress.seconds_left)} left"
         )
         if self._live is None:

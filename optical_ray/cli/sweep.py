@@ -14,12 +14,16 @@ from rich.table import Table
 
 from optical_ray.artifacts import Store
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
+from optical_ray.cli.record import record
+from optical_ray.cli.report import print_report
+from optical_ray.data.corpus import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
+from optical_ray.languages.sets import choose_languages, order_pool
 from optical_ray.recipe import Recipe
-from optical_ray.runs.folder import RunFolder, utc_now
-from optical_ray.runs.provenance import describe_provenance
-from optical_ray.runs.schemas import SweepRecord
+from optical_ray.retrieval.tasks import build_tasks
+from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Part, SearchPart, Sweep, describe_part
+from optical_ray.trial import prepare
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -96,8 +100,12 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         return 0
     if options.concurrent is not None and options.concurrent < 1:
         raise ConfigError(f"--concurrent {options.concurrent}: expected at least 1")
-    if not _begin(console, sweep, chosen, run, options, file):
+    command = " ".join(["optical sweep", file, *_same_options(options)])
+    if _is_finished(run, chosen):
+        console.print(f"All {chosen.num_trials} trials are finished already.")
+        print_report(run.path)
         return 0
+    _check_begun(sweep, chosen, run, options, command)
     from optical_ray.orchestration.session import ray_session
     from optical_ray.orchestration.tune import run_sweep
 
@@ -108,57 +116,63 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         if session.notice:
             console.print(session.notice, soft_wrap=True)
         _prepare(console, chosen, store)
+        if not (run.path / "sweep.json").is_file():
+            run.write_sweep(record(sweep))
         with SweepView(console) as view:
             outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=view.show)
-    from optical_ray.cli.report import print_report
-
     print_report(run.path)
     console.print(f"Trials took {minutes(outcome.seconds)}.")
     for trial_id, line in outcome.failed:
         console.print(f"Failed: {trial_id}: {line}", style="red", soft_wrap=True, highlight=False)
+    if outcome.invalid:
+        point, reason = outcome.invalid[0]
+        console.print(f"{len(outcome.invalid)} searched points gave no recipe, first {point}: {reason}", soft_wrap=True, highlight=False)
     if outcome.unfinished:
-        console.print(f"{len(outcome.unfinished)} trials are not finished. To finish them: optical sweep {file} --resume", soft_wrap=True)
+        console.print(f"{len(outcome.unfinished)} trials are not finished. To finish them: {command} --resume", soft_wrap=True)
     if outcome.interrupted:
         return 130
     return 1 if outcome.failed or outcome.unfinished else 0
 
 
-def _begin(console: Console, sweep: Sweep, chosen: Sweep, run: RunFolder, options: argparse.Namespace, file: str) -> bool:
-    """Write or check sweep.json; False when there is nothing left to do."""
+def _same_options(options: argparse.Namespace) -> list[str]:
+    """The options that a second call needs to mean the same run."""
+    names = ("trials", "concurrent", "address", "out", "store")
+    defaults = {"out": Path("runs"), "store": Path("artifacts")}
+    return [f"--{name} {getattr(options, name)}" for name in names if getattr(options, name) != defaults.get(name)]
+
+
+def _is_finished(run: RunFolder, sweep: Sweep) -> bool:
+    """True when every grid trial and as many others as the searches ask for have finished."""
     if not (run.path / "sweep.json").is_file():
-        if options.resume:
-            others = sorted(path.name for path in options.out.glob(f"{sweep.name}-*") if (path / "sweep.json").is_file())
-            found = (
-                f"; there is {', '.join(others)}, of another version of the file: {_differences(sweep, options.out / others[-1])}"
-                if others
-                else ""
-            )
-            raise ConfigError(f"{run.path}: no such run to resume{found}; run without --resume to start it")
-        run.write_sweep(
-            SweepRecord(
-                name=sweep.name,
-                fingerprint=sweep.fingerprint,
-                question=sweep.question,
-                expectation=sweep.expectation,
-                base=sweep.base.to_dict(),
-                parts=sweep.describe(),
-                metric=sweep.metric,
-                created_at=utc_now(),
-                provenance=describe_provenance(),
-            )
-        )
-        return True
-    run.read_sweep()
-    finished = sum(1 for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished")
-    if finished >= chosen.num_trials:
-        console.print(f"All {finished} trials are finished: {run.path}. For the report: optical report {run.path}", soft_wrap=True)
         return False
-    if not options.resume:
+    run.read_sweep()
+    finished = {trial.trial_id for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished"}
+    planned = sweep.planned().keys()
+    searched = sum(part.num_trials for part in sweep.parts if isinstance(part, SearchPart))
+    return planned <= finished and len(finished - planned) >= searched
+
+
+def _check_begun(sweep: Sweep, chosen: Sweep, run: RunFolder, options: argparse.Namespace, command: str) -> None:
+    """Refuse to resume what was not begun, and to begin again what was.
+
+    Raises:
+        ConfigError: with the command that does what was probably meant.
+    """
+    begun = any(run.trials())
+    if options.resume and not begun:
+        others = sorted(path.name for path in options.out.glob(f"{sweep.name}-*") if (path / "sweep.json").is_file() and path != run.path)
+        found = (
+            f"; there is {', '.join(others)}, of another version of the file: {_differences(sweep, options.out / others[-1])}"
+            if others
+            else ""
+        )
+        raise ConfigError(f"{run.path}: no such run to resume{found}; run without --resume to start it")
+    if begun and not options.resume:
+        finished = sum(1 for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished")
         raise ConfigError(
             f"{run.path}: this sweep was begun, {finished} of {chosen.num_trials} trials are finished; "
-            f"to go on: optical sweep {file} --resume; to start over: delete the folder"
+            f"to go on: {command} --resume (make sweep RESUME=1 for the shipped one); to start over: delete the folder"
         )
-    return True
 
 
 def _differences(sweep: Sweep, other: Path) -> str:
@@ -191,7 +205,6 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
 def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
     """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens."""
     from optical_ray.orchestration.data_job import map_tasks
-    from optical_ray.trial import prepare
 
     recipes = [sweep.base, *sweep.planned().values()]
     shared: dict[str, Recipe] = {}
@@ -204,6 +217,12 @@ def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
     with status_line(console, "prepare") as show_line:
         for recipe in shared.values():
             prepare(recipe, store, show_line, map_tasks)
+        for recipe in recipes:  # a set larger than its pool is found now, not in the middle of the night
+            corpus = build_corpus(store, recipe.corpus)
+            build_tasks(
+                corpus, recipe.evaluation.languages or order_pool(recipe.languages, corpus.pairs("train")), recipe.evaluation, "valid"
+            )
+            choose_languages(recipe.languages, corpus.pairs("train"))
 
 
 def _print_trials(console: Console, sweep: Sweep, run: RunFolder) -> None:

@@ -13,13 +13,12 @@ from rich.console import Console
 
 from optical_ray.artifacts import Store
 from optical_ray.cli.progress import make_console, status_line
+from optical_ray.cli.record import record
 from optical_ray.config import parse_override
 from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
-from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now
-from optical_ray.runs.provenance import describe_provenance
-from optical_ray.runs.schemas import SweepRecord
+from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.sweep import GridPart, Sweep
 from optical_ray.trial import Distil, prepare, run_trial
 
@@ -45,6 +44,7 @@ def train(options: argparse.Namespace) -> None:
         console.print(f"Continues trial {recipe.trial_id} (last report at step {before.step})")
     with status_line(console, "prepare") as show_line:
         stages = prepare(recipe, store, show_line)
+    stages.check_same_data(folder)
     console.print(
         f"{recipe.arm}, {len(stages.languages)} languages, {recipe.training.max_steps} steps of {recipe.batch.pairs} pairs", highlight=False
     )
@@ -66,21 +66,8 @@ def _record(recipe: Recipe, resources: Resources, run: RunFolder) -> None:
     if (run.path / "sweep.json").is_file():
         run.read_sweep()  # refuses a folder of another format before anything runs
         return
-    name = "train"
-    sweep = Sweep(name, "One distillation: what does this recipe reach?", "None was stated.", recipe, (GridPart("single"),), resources)
-    run.write_sweep(
-        SweepRecord(
-            name=name,
-            fingerprint=sweep.fingerprint,
-            question=sweep.question,
-            expectation=sweep.expectation,
-            base=recipe.to_dict(),
-            parts=sweep.describe(),
-            metric=sweep.metric,
-            created_at=utc_now(),
-            provenance=describe_provenance(),
-        )
-    )
+    single = (GridPart("single"),)
+    run.write_sweep(record(Sweep("train", "One distillation: what does this recipe reach?", "None was stated.", recipe, single, resources)))
 
 
 def _run_on_ray(

@@ -15,11 +15,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.plan import BatchPlan
 from optical_ray.data.teacher_cache import TeacherTokens
+from optical_ray.encoders.teacher import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 
 Columns = Mapping[str, NDArray[Any]]
@@ -50,10 +50,19 @@ class Batch:
 
 
 class PairSource:
-    """Bitext rows as token ids and teacher tokens. Made of plain data, so it can travel; opened where it is used, on first use."""
+    """Bitext rows as token ids and teacher tokens. Made of plain data, so it can travel; opened where it is used, on first use.
+
+    `tokenizer` is (folder or hub id, revision).
+    """
 
     def __init__(
-        self, corpus: Path, tokenizer: Path | str, teacher_tokens: Path, languages: tuple[str, ...], max_tokens: int, prefix: str
+        self,
+        corpus: Path,
+        tokenizer: tuple[str, str | None],
+        teacher_tokens: Path,
+        languages: tuple[str, ...],
+        max_tokens: int,
+        prefix: str,
     ) -> None:
         self.corpus, self.tokenizer, self.teacher_tokens = corpus, tokenizer, teacher_tokens
         self.languages, self.max_tokens, self.prefix = languages, max_tokens, prefix
@@ -77,7 +86,7 @@ class PairSource:
 
     def _table(self, language: int) -> TokenTable:
         if language not in self._tables:
-            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+            tokenizer = load_tokenizer(*self.tokenizer)
             texts = self._language_rows(language)["text"].to_pylist()
             self._tables[language] = tokenize(tokenizer, texts, self.max_tokens, self.prefix)
         return self._tables[language]

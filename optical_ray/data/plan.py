@@ -75,7 +75,8 @@ def build_plan(
     """
     languages = tuple(mixture.rows)
     total = steps * batch.pairs
-    draws = apportion(total, mixture.shares, dict.fromkeys(languages, total)) if steps else dict.fromkeys(languages, 0)
+    what = "training.max_steps x batch.pairs"
+    draws = apportion(total, mixture.shares, dict.fromkeys(languages, total), what) if steps else dict.fromkeys(languages, 0)
     times, owners, rows = [], [], []
     for index, tag in enumerate(languages):
         count, distinct = draws[tag], mixture.rows[tag]

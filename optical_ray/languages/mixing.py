@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from optical_ray.config import Config
 from optical_ray.errors import ConfigError
@@ -25,7 +25,13 @@ class MixingConfig(Config):
     budget: Literal["total", "per_language"] = "per_language"
     """What `pairs` limits: the distinct training pairs of all languages together, or of each language."""
     pairs: PositiveInt | None = None
-    """Distinct training pairs; None: all there are."""
+    """Distinct training pairs; None: all there are of each language (budget `per_language` only)."""
+
+    @model_validator(mode="after")
+    def _total_names_its_pairs(self) -> Self:
+        if self.budget == "total" and self.pairs is None:
+            raise ValueError("mixing.budget=total needs mixing.pairs: without it, more languages would mean more text")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +89,17 @@ def _shares(counts: Mapping[str, int], temperature: float) -> dict[str, float]:
     return {tag: weight / total for tag, weight in weights.items()}
 
 
-def apportion(total: int, shares: Mapping[str, float], caps: Mapping[str, int]) -> dict[str, int]:
+def apportion(total: int, shares: Mapping[str, float], caps: Mapping[str, int], what: str = "mixing.pairs") -> dict[str, int]:
     """Split `total` rows by shares into whole numbers, at least 1 and at most its cap for every language.
 
     What a capped language cannot take goes to the others by their shares; the last rows go by largest remainder (ties by name), so the
     result sums to min(total, sum of caps) exactly.
 
     Raises:
-        ConfigError: `total` is below one row per language.
+        ConfigError: `total`, which the message calls `what`, is below one row per language.
     """
     if total < len(shares):
-        raise ConfigError(f"mixing.pairs: {total} pairs for {len(shares)} languages; at least one pair a language is needed")
+        raise ConfigError(f"{what}: {total} pairs for {len(shares)} languages; at least one pair a language is needed")
     target = min(total, sum(caps[tag] for tag in shares))
     fixed: dict[str, int] = {}
     while True:

@@ -36,9 +36,17 @@ def grid_trials(part: GridPart, base: Recipe) -> list[PlannedTrial]:
 
 
 def searched_trial(part: SearchPart, base: Recipe, parameters: Mapping[str, Value]) -> PlannedTrial:
-    """The trial at one point of a search."""
-    label = ", ".join(f"{name}={_short(value)}" for name, value in sorted(parameters.items()))
-    return PlannedTrial(part.name, label, base.override({**part.changes, **parameters}))
+    """The trial at one point of a search.
+
+    Raises:
+        ConfigError: the point gives no recipe, although the space's corners do.
+    """
+    return PlannedTrial(part.name, point_label(parameters), base.override({**part.changes, **parameters}))
+
+
+def point_label(parameters: Mapping[str, Value]) -> str:
+    """A point of a search in words: `batch.pairs=57, transport.epsilon=0.213`."""
+    return ", ".join(f"{name}={_short(value)}" for name, value in sorted(parameters.items()))
 
 
 def _short(value: Value) -> str:

@@ -48,8 +48,6 @@ class SweepProgress:
     """Since this start."""
     seconds_left: float | None
     """An estimate; None until a trial has finished."""
-    best: tuple[str, float] | None
-    """(trial id, objective) of the best finished trial of this start."""
 
 
 class ProgressClock:
@@ -62,20 +60,17 @@ class ProgressClock:
         self._since: dict[str, tuple[PlannedTrial, float]] = {}
         self._durations: list[float] = []
         self._failed: dict[str, str] = {}
-        self._best: tuple[str, float] | None = None
 
     def start(self, trial: PlannedTrial) -> None:
         """A trial runs from now on."""
         self._since[trial.trial_id] = trial, time.monotonic()
 
-    def finish(self, trial_id: str, objective: float | None) -> None:
+    def finish(self, trial_id: str) -> None:
         """A trial has its result."""
         trial, since = self._since.pop(trial_id)
         if trial.recipe.training.max_steps > 0:  # the untrained control takes no time and would spoil the estimate
             self._durations.append(time.monotonic() - since)
         self._finished += 1
-        if objective is not None and (self._best is None or objective > self._best[1]):
-            self._best = trial_id, objective
 
     def fail(self, trial_id: str, line: str) -> None:
         """A trial raised, or its process died."""
@@ -95,7 +90,6 @@ class ProgressClock:
             pending,
             now - self._started,
             estimate_seconds_left(self._durations, running, pending, self._concurrent),
-            self._best,
         )
 
     def _read_trial(self, trial: PlannedTrial, seconds: float) -> TrialProgress:

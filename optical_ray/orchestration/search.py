@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,16 @@ from ray.tune.result import TRAINING_ITERATION
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from optical_ray.orchestration.planned import PlannedTrial, grid_trials, searched_trial
-from optical_ray.orchestration.study import PositionSampler, StudyPart, distributions, open_storage
+from optical_ray.errors import ConfigError
+from optical_ray.orchestration.planned import PlannedTrial, grid_trials, point_label, searched_trial
+from optical_ray.orchestration.study import INVALID, PositionSampler, StudyPart, distributions, open_storage
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep
+
+log = logging.getLogger(__name__)
+
+MAX_INVALID_POINTS = 300
+"""In a row, until a search gives up: about a second; where one point in 25 is valid, the odds of it are 1 to 200,000."""
 
 
 class GuardedOptunaSearch(OptunaSearch):  # type: ignore[misc]  # Ray's classes have no types
@@ -37,6 +44,11 @@ class GuardedOptunaSearch(OptunaSearch):  # type: ignore[misc]  # Ray's classes 
         else:
             super().on_trial_complete(trial_id, result)
 
+    def refuse(self, trial_id: str, reason: str) -> None:
+        """The point gives no recipe: FAIL, with the reason kept. Left RUNNING, it would be met again at every resume."""
+        self._ot_trials[trial_id].set_user_attr(INVALID, reason)
+        self.on_trial_complete(trial_id, error=True)
+
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
@@ -47,6 +59,8 @@ class SweepSearch(Searcher):  # type: ignore[misc]
 
     def __init__(self, sweep: Sweep, run: RunFolder, concurrent: int, retry_failed: bool) -> None:
         super().__init__()  # no metric: Tune would check every result for it, and end the whole sweep at the first that has none
+        self.given_up: ConfigError | None = None
+        """Why a search part ended early: it drew nothing but invalid points."""
         self._run = run
         self._live: set[str] = set()
         self._failed: set[str] = set()
@@ -92,7 +106,12 @@ class SweepSearch(Searcher):  # type: ignore[misc]
             if queue.remaining == 0:
                 self._queues.pop(0)
                 continue
-            planned = queue.peek()
+            try:
+                planned = queue.peek()
+            except ConfigError as error:  # raised here, it would leave the trials that are running now to Tune's crash
+                self.given_up = error
+                self._queues.pop(0)
+                continue
             if planned.trial_id in self._live:
                 return None  # the same recipe is running: its result will do for both
             queue.remaining -= 1
@@ -133,6 +152,12 @@ class SweepSearch(Searcher):  # type: ignore[misc]
         """Every trial of the sweep that is known by now, in order of part and point."""
         for part in self._parts:
             yield from part.trials() if isinstance(part, StudyPart) else part
+
+    def invalid(self) -> Iterator[tuple[str, str]]:
+        """(part and point, reason) of the points that were drawn and give no recipe, each once."""
+        for part in self._parts:
+            if isinstance(part, StudyPart):
+                yield from ((f"{part.part.name}: {point}", reason) for point, reason in part.invalid().items())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for Tuner.restore, which is not used
@@ -175,12 +200,32 @@ class _SearchQueue:
         self._tokens = map(str, itertools.count())  # OptunaSearch answers a name that it knows with the same point
 
     def peek(self) -> PlannedTrial:
-        if self._held is None:
+        """The next point's trial; invalid points are passed over.
+
+        Raises:
+            ConfigError: MAX_INVALID_POINTS of them in a row.
+        """
+        if self._held is not None:
+            return self._held[1]
+        part = self.study.part
+        refused: set[str] = set()
+        for _ in range(MAX_INVALID_POINTS):
             token = next(self._tokens)
             parameters = self.search.suggest(token)
             assert parameters is not None
-            self._held = token, searched_trial(self.study.part, self.study.base, parameters)
-        return self._held[1]
+            try:
+                self._held = token, searched_trial(part, self.study.base, parameters)
+                return self._held[1]
+            except ConfigError as error:
+                point, reason = point_label(parameters), str(error)
+                self.search.refuse(token, reason)
+                # Named one by one in the outcome; as warnings, hundreds of them would bury those of trials that failed.
+                log.log(logging.INFO if refused else logging.WARNING, "part=%s state=invalid point=(%s) error=%s", part.name, point, reason)
+                refused.add(point)
+        raise ConfigError(
+            f"part {part.name!r}: {MAX_INVALID_POINTS} points in a row ({len(refused)} different ones) give no recipe; the last: {point}: "
+            f"{reason}. Narrow the space, or list the values that fit in a Categorical"
+        )
 
     def take(self) -> str:
         assert self._held is not None

@@ -22,6 +22,9 @@ DRIVER_CPUS = 0.01
 DATA_CPUS = 1.0
 """Room that Ray Data needs beside the workers; with 0.99 free a job hung for ever, without a message (Ray 2.60)."""
 
+THREADS_PER_CORE = 4
+"""As many as a private cluster starts: its logical CPUs are what was asked for, so Ray itself would start any number."""
+
 CONNECT_SECONDS = 5.0
 """How long an address may take to answer."""
 
@@ -109,6 +112,26 @@ def check_room(resources: Resources, trials: int, cpus: float, gpus: float, wher
         )
 
 
+def check_cores(resources: Resources, trials: int, cores: int) -> None:
+    """Refuse more threads than this machine's cores can share, before a private cluster starts a process for each worker.
+
+    Args:
+        resources: Of one trial.
+        trials: At a time.
+        cores: Of this machine.
+
+    Raises:
+        ResourceError: with the numbers.
+    """
+    threads = trials * resources.workers * resources.threads
+    if threads > THREADS_PER_CORE * cores:
+        raise ResourceError(
+            f"this machine has {cores} cores, but {trials} trials at a time x {resources.workers} workers x {resources.threads} threads "
+            f"would run {threads} threads, and a private cluster takes at most {THREADS_PER_CORE} a core ({THREADS_PER_CORE * cores}); "
+            "lower the trials at a time, workers or threads, or use a larger cluster (--address)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A connection to a cluster."""
@@ -129,7 +152,8 @@ class Session:
 def ray_session(address: str | None, resources: Resources, trials: int = 1) -> Iterator[Session]:
     """Join or start the cluster for a command; at the end shut down only what was started here.
 
-    A private cluster gets as many logical CPUs as the trials ask for, even beyond the machine's: threads then share cores, nothing hangs.
+    A private cluster gets as many logical CPUs as the trials ask for, up to a few times the machine's (see `check_cores`): threads then
+    share cores, nothing hangs.
     Nothing of Ray is printed: what workers print stays in Ray's logs, what they raise (or died of) comes back as exceptions.
 
     Args:
@@ -139,7 +163,7 @@ def ray_session(address: str | None, resources: Resources, trials: int = 1) -> I
 
     Raises:
         ConfigError: the address is not one.
-        ResourceError: no cluster answers there, or it has too little room.
+        ResourceError: no cluster answers there, or it (or this machine) has too little room.
     """
     chosen = choose_address(address)
     if ray.is_initialized():  # a script that called ray.init itself, or a session around this one
@@ -167,11 +191,13 @@ def ray_session(address: str | None, resources: Resources, trials: int = 1) -> I
 
 
 def _start_private(resources: Resources, trials: int) -> Path:
+    cores = os.cpu_count() or 1
+    check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
     context = ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, -int(-required_cpus(resources, trials) // 1)),
+        num_cpus=max(cores, -int(-required_cpus(resources, trials) // 1)),
         include_dashboard=resources.workers > 1,
         dashboard_host="127.0.0.1",
         log_to_driver=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from optical_ray.orchestration.planned import PlannedTrial, searched_trial
+from optical_ray.errors import ConfigError
+from optical_ray.orchestration.planned import PlannedTrial, point_label, searched_trial
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.seeding import derive_seed
@@ -23,6 +25,9 @@ from optical_ray.sweep import Categorical, Dimension, Integer, LogUniform, Searc
 
 RETRY_OF = "retry_of"
 """User attribute of a trial that was not sampled: it repeats the parameters of the trial with that number."""
+
+INVALID = "invalid"
+"""User attribute of a trial that never ran: why its point gives no recipe."""
 
 
 def open_storage(journal: Path) -> JournalStorage:
@@ -98,9 +103,19 @@ class StudyPart:
         return cls(part, base, run, study)
 
     def planned(self, trial: FrozenTrial) -> PlannedTrial | None:
-        """What a trial of the study stands for; None when a kill left it without all of its parameters."""
+        """What a trial of the study stands for; None when its point is invalid, or a kill left it without all of its parameters."""
+        with contextlib.suppress(ConfigError):
+            return self._plan(trial)
+        return None
+
+    def _plan(self, trial: FrozenTrial) -> PlannedTrial | None:
         parameters = trial.params or trial.system_attrs.get("fixed_params", {})
         return searched_trial(self.part, self.base, parameters) if parameters.keys() == self.part.space.keys() else None
+
+    def invalid(self) -> dict[str, str]:
+        """Why, by point: those that were drawn and give no recipe."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {point_label(trial.params): trial.user_attrs[INVALID] for trial in trials if INVALID in trial.user_attrs}
 
     def finished_value(self, planned: PlannedTrial) -> float | None:
         """The objective of a trial whose status file says finished."""
@@ -112,7 +127,11 @@ class StudyPart:
     def settle(self) -> None:
         """Leave no trial RUNNING: COMPLETE where the status file says finished (a kill came before Optuna was told), else FAIL."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            planned = self.planned(trial)
+            planned = None
+            try:
+                planned = self._plan(trial)
+            except ConfigError as error:  # killed before the search could refuse it
+                self.study._storage.set_trial_user_attr(trial._trial_id, INVALID, str(error))
             value = None if planned is None else self.finished_value(planned)
             if value is None:
                 self.study.tell(trial.number, state=TrialState.FAIL)

@@ -48,6 +48,8 @@ class SweepOutcome:
     """(trial id, one line) of trials whose status is failed."""
     unfinished: tuple[str, ...]
     """Trials that were planned or begun and are neither."""
+    invalid: tuple[tuple[str, str], ...]
+    """(part and point, reason) of points, each once, that a search drew in any start and that give no recipe; it drew others for them."""
     interrupted: bool
     """True after SIGINT: the same call finishes the rest."""
     seconds: float
@@ -83,7 +85,7 @@ def run_sweep(
         run_trial: Stands in for `optical_ray.trial.run_trial`.
 
     Raises:
-        ConfigError: `num_trials` names no search part.
+        ConfigError: `num_trials` names no search part; or a search drew nothing but invalid points, which is told when all else has run.
         ResourceError: another process is running this sweep.
     """
     started = time.monotonic()
@@ -107,7 +109,9 @@ def run_sweep(
         if progress is not None:
             progress(clock.read())
         finished, failed, unfinished = _standing(search, run)
-        return SweepOutcome(finished, failed, unfinished, search.outstanding > 0, time.monotonic() - started)
+        if search.given_up is not None:
+            raise search.given_up
+        return SweepOutcome(finished, failed, unfinished, tuple(search.invalid()), search.outstanding > 0, time.monotonic() - started)
 
 
 def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
@@ -217,8 +221,7 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no ty
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._live.pop(_name(trial), None)
-        status = self._run.trial(_name(trial)).read_status()
-        self._clock.finish(_name(trial), None if status is None else status.objective)
+        self._clock.finish(_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         trial_id = _name(trial)
@@ -226,7 +229,7 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no ty
         folder = self._run.trial(trial_id)
         status = folder.read_status()
         if status is not None and status.state == "finished":  # the process died after its last word to the files: nothing is lost
-            self._clock.finish(trial_id, status.objective)
+            self._clock.finish(trial_id)
             return
         if status is None or status.state != "failed" or not status.error:
             line = _one_line(trial)  # the process died, or the trial failed before it had a status

@@ -13,6 +13,9 @@ class EvaluationConfig(Config):
 
     languages: tuple[str, ...] = ()
     """Query languages, trained on or not; empty: the pool of `languages`."""
+    objective_languages: tuple[str, ...] = ()
+    """Languages whose mean validation Success@1 is the objective (`valid/Success@1`); empty: those in training. A search over language sets
+    must name them, or it would choose easy languages."""
     valid_queries: PositiveInt = 100
     """Queries per language of the validation split (fewer where the corpus has fewer; counted)."""
     test_queries: PositiveInt = 150

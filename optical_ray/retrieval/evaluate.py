@@ -93,15 +93,21 @@ class BitextEvaluator:
         return found
 
     def outcomes(self, clouds: Sequence[TokenClouds]) -> pa.Table:
-        """Per-query rows of the student, and of the student with language means removed; all scorers."""
+        """Per-query rows of the student, and of the student with language means removed on both sides; all scorers.
+
+        The queries lose the mean token of these very queries, the English side the mean token of the teacher's training English.
+        """
         return pa.concat_tables(self._outcome_tables(clouds), promote_options="none").cast(QUERIES)
 
     def _outcome_tables(self, clouds: Sequence[TokenClouds]) -> Iterator[pa.Table]:
+        english_D = torch.from_numpy(self._teacher.centre)
         for task, cloud in zip(self.tasks, clouds, strict=True):
             documents = self.documents(task)
-            for system, queries in (("student", cloud.centred(self.centre_D)), ("mean-removed", remove_mean(cloud).centred(None))):
-                for scorer, scores_QC in score(queries, documents, SCORERS).items():
-                    yield query_rows(task, scores_QC, system, scorer)
+            removed = documents if self.centre_D is not None else teacher_clouds(self._teacher, task.candidates).centred(english_D)
+            for scorer, scores_QC in score(cloud.centred(self.centre_D), documents, SCORERS).items():
+                yield query_rows(task, scores_QC, "student", scorer)
+            for scorer, scores_QC in score(remove_mean(cloud).centred(None), removed, SCORERS).items():
+                yield query_rows(task, scores_QC, "mean-removed", scorer)
 
 
 def collapse_statistics(clouds: Sequence[TokenClouds]) -> dict[str, float]:

@@ -34,6 +34,7 @@ def query_rows(task: BitextTask, scores_QC: Tensor, system: str, scorer: str) ->
         "query_language": [task.language] * count,
         "document_language": ["en"] * count,
         "query_id": list(task.query_ids),
+        "relevant_id": [str(task.candidates[i]) for i in task.gold],
         "rank": rank.astype(np.int32),
         "num_relevant": np.ones(count, np.int32),
         "num_candidates": np.full(count, pool, np.int32),

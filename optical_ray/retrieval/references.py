@@ -16,6 +16,7 @@ from optical_ray.retrieval.measures import query_rows
 from optical_ray.retrieval.tasks import BitextTask
 
 MEMORY_NEIGHBOURS = 5
+MEMORY_ROWS = 20_000  # training rows of a language that the translation memory holds: the first in stored (shuffled) order
 
 
 def lexical_scores(task: BitextTask) -> Tensor:
@@ -51,7 +52,7 @@ def reference_rows(tasks: Sequence[BitextTask], corpus: Corpus) -> pa.Table:
     """Per-query rows of the systems that no training touches; schema QUERIES."""
     tables = []
     for task in tasks:
-        rows = corpus.rows(task.language, "train")
+        rows = corpus.rows(task.language, "train").slice(0, MEMORY_ROWS)
         tables.append(query_rows(task, lexical_scores(task), "lexical", "tfidf"))
         memory_QC = memory_scores(task, rows["text"].to_pylist(), rows["english"].to_pylist())
         tables.append(query_rows(task, memory_QC, "translation-memory", "tfidf"))

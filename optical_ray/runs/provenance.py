@@ -14,7 +14,7 @@ PACKAGES = ("optical-ray", "ray", "torch", "transformers", "tokenizers", "optuna
 
 
 def describe_provenance() -> dict[str, Any]:
-    """Plain data for sweep.json; a package that is not installed is None. No host name, user or path is recorded."""
+    """Plain data for sweep.json; a package that is not installed is None. The command stands as it was typed, paths and all."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git": _git_state(),

@@ -20,6 +20,7 @@ QUERIES = pa.schema(
         pa.field("query_language", pa.string(), nullable=False),
         pa.field("document_language", pa.string(), nullable=False),
         pa.field("query_id", pa.string(), nullable=False),
+        pa.field("relevant_id", pa.string(), nullable=False),  # what is asked for; languages that ask for the same one are not independent
         pa.field("rank", pa.int32()),  # 1-based rank of the first relevant candidate; ties count against us; null: not retrieved
         pa.field("num_relevant", pa.int32(), nullable=False),
         pa.field("num_candidates", pa.int32(), nullable=False),
@@ -63,7 +64,7 @@ class TrialStatus(Config):
     resumed_from: int | None = None
     """Step of the checkpoint that the last attempt started from; None: from the start."""
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall time by stage, summed over attempts: prepare, train, validate, evaluate."""
+    """Wall time by stage, summed over attempts: prepare, train (of which validate), evaluate; a failed stage counts as train."""
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
     pairs_seen: int = 0

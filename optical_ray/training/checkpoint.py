@@ -55,11 +55,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_checkpoint(path: Path, config: TrainingConfig) -> tuple[TrainingState, dict[str, float]]:
+def load_checkpoint(path: Path, config: TrainingConfig, device: str = "cpu") -> tuple[TrainingState, dict[str, float]]:
     """The state as it was saved, and the facts saved with it. Tensors only (`weights_only`): a checkpoint cannot run code."""
     position = json.loads((path / POSITION).read_text(encoding="utf-8"))
-    state = start_training(load_student(path), config)
-    state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, weights_only=True, map_location="cpu"))
+    state = start_training(load_student(path).to(device), config)
+    state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, weights_only=True, map_location=device))
     state.step = int(position["step"])
     return state, dict(position["facts"])
 

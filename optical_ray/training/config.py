@@ -10,7 +10,7 @@ from optical_ray.config import Config
 
 
 class ObjectiveConfig(Config):
-    """A weighted sum of terms; a weight of 0 leaves a term out. All weights 0, or no steps: the untrained control."""
+    """A weighted sum of terms; a weight of 0 leaves a term out. The untrained control is `training.max_steps=0`."""
 
     transport: NonNegativeFloat = 1.0
     """Weight of <T, C>, the optimal-transport distillation loss (OPTICAL, arXiv 2301.12566)."""

@@ -26,7 +26,10 @@ class Hooks:
     validate: Callable[[TrainingState], dict[str, float]]
     """Metrics of the student on validation rows; the student comes back as it was."""
     report: Callable[[TrainingState, dict[str, float]], None]
+    """Writes a report down."""
     checkpoint: Callable[[TrainingState], None]
+    announce: Callable[[int, dict[str, float]], None]
+    """Tells the caller of a report that is written, with its checkpoint beside it where one is due."""
 
 
 def distil(
@@ -76,6 +79,7 @@ def distil(
 
         if not parallel.is_main:
             continue
+        metrics: dict[str, float] = {}
         if due(config.report_every) or due(config.validate_every):
             metrics = losses.scalars | {
                 names.GRAD_NORM: grad_norm,
@@ -84,9 +88,10 @@ def distil(
             }
             if due(config.validate_every):
                 metrics |= hooks.validate(state)
-            if due(config.checkpoint_every):
-                hooks.checkpoint(state)  # before the report: whoever acts on the report finds the checkpoint
             hooks.report(state, metrics)
-            since, last_report = time.monotonic(), state.step
-        elif due(config.checkpoint_every):
+        # After the report: a kill in between redoes the report's steps, and the repeated rows supersede the first ones.
+        if due(config.checkpoint_every):
             hooks.checkpoint(state)
+        if metrics:
+            hooks.announce(state.step, metrics)
+            since, last_report = time.monotonic(), state.step

@@ -129,10 +129,15 @@ def _query_rows(
     arm: str, k: int, trained: frozenset[str], quality: Quality, queries: int, languages: tuple[str, ...], generator: np.random.Generator
 ) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in QUERIES.names}
+    pool = np.random.default_rng(2 * queries)  # English sentences, the same in every trial and for every language: outcomes are correlated
+    hard, lexically_hard = pool.random(2 * queries), pool.random(2 * queries)
     systems = [("lexical", "tfidf"), *[(name, scorer) for name in ("student", "mean-removed") for scorer in ("maxsim", "pooled")]]
     for language in languages:
-        shared = np.random.default_rng(list(language.encode()))
-        difficulty, lexical_difficulty = shared.random(queries), shared.random(queries)  # the same in every trial: outcomes are correlated
+        shared = np.random.default_rng(list(language.encode()))  # what is the language's own, the same in every trial
+        sentence = np.sort(shared.permutation(2 * queries)[:queries])
+        as_in_english = shared.random(queries) < 0.8  # most sentences are as hard as in every other language
+        difficulty = np.where(as_in_english, hard[sentence], shared.random(queries))
+        lexical_difficulty = np.where(as_in_english, lexically_hard[sentence], shared.random(queries))
         for system, scorer in systems:
             p = quality(arm, k, language, language in trained, system) - (0.1 if scorer == "maxsim" else 0.0)
             own = generator.random(queries)
@@ -142,6 +147,7 @@ def _query_rows(
             columns["scorer"] += [scorer] * queries
             columns["query_language"] += [language] * queries
             columns["query_id"] += [f"{language}-{number:04d}" for number in range(queries)]
+            columns["relevant_id"] += [f"en-{number:04d}" for number in sentence]
             columns["rank"] += rank.tolist()
             columns["AP"] += (1.0 / rank).tolist()
             columns["AP@20"] += np.where(rank <= 20, 1.0 / rank, 0.0).tolist()

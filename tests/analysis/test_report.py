@@ -73,7 +73,9 @@ def test_the_page_holds_answer_expectation_tables_figures_methods_and_provenance
     page = Page((planted_report / "index.html").read_text(encoding="utf-8"))
     for words in (
         "Do more bitext languages make a better student?", "is above the TF-IDF floor", "falls as k grows at a fixed number of steps",
-        "One training seed per setting", "percentile bootstrap (2,000 resamples", "0123456789abcdef0123456789abcdef01234567",
+        "One training seed per setting", "percentile bootstrap (2,000 resamples", "2,400 queries on 300 English sentences",
+        "queries that ask for the same English sentence are resampled together", "on 300 sentences",
+        "0123456789abcdef0123456789abcdef01234567",
         "torch 2.13.0",
         'pandas.read_parquet("summary.parquet")', "chance is 0.003",
         "Pairs of fr drawn in training: 19,200 at k = 1, 4,800 at k = 4 and 1,200 at k = 16",

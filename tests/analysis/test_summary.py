@@ -11,7 +11,9 @@ from optical_ray.analysis.summary import ALL, IN_TRAINING, LANGUAGE, SMALLEST, S
 
 
 def outcomes(ids, values):
-    return Outcomes(np.array(ids), np.array(values, dtype=float)[:, None].repeat(len(MEASURES), 1), 1 / 300)
+    return Outcomes(
+        np.array(ids), np.array([f"en-{name}" for name in ids]), np.array(values, dtype=float)[:, None].repeat(len(MEASURES), 1), 1 / 300
+    )
 
 
 def test_the_mean_of_a_group_is_the_mean_of_its_languages_means(planted_run, planted_analysis):
@@ -108,6 +110,7 @@ def test_averaging_keeps_the_queries_that_all_seeds_have():
     assert list(found) == ["fr"]
     assert found["fr"].query_Q.tolist() == ["b", "c"]
     assert found["fr"].at(0).tolist() == [0.5, 1.0]
+    assert found["fr"].relevant_Q.tolist() == ["en-b", "en-c"]
 
 
 def test_pairing_aligns_by_query_and_counts_what_it_leaves_out():
@@ -115,6 +118,7 @@ def test_pairing_aligns_by_query_and_counts_what_it_leaves_out():
     paired = pair(first, {"fr": outcomes(["b", "c", "d"], [20, 30, 40])}, ["fr", "sw"])
     assert paired.first["fr"][:, 0].tolist() == [2, 3] and paired.second["fr"][:, 0].tolist() == [20, 30]
     assert (paired.num_queries, paired.unmatched) == (2, 3)
+    assert paired.relevant["fr"].tolist() == ["en-b", "en-c"]
 
 
 def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a_miss(planted_run):
@@ -125,3 +129,29 @@ def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a
     (systems,) = index_outcomes(built).values()
     ((found,),) = [languages.values() for languages in systems.values()]
     assert found.at(0).tolist() == [1.0, 0.0]
+
+
+def test_sentences_that_several_languages_ask_for_count_once(planted_run, planted_analysis):
+    queries = load_run(planted_run).queries.select(["query_language", "relevant_id"]).to_pandas().drop_duplicates()
+    for row in planted_analysis.comparisons:
+        asked = set(queries.relevant_id[queries.query_language.isin(row.languages)])
+        assert row.num_sentences == len(asked) <= 300 and row.num_queries == 150 * len(row.languages)
+    assert planted_analysis.sources.size() == (2400, 300)
+    found = {row.num_sentences for row in planted_analysis.summary if row.group == LANGUAGE}
+    assert found == {150}
+
+
+def test_intervals_over_languages_allow_for_sentences_that_languages_share(planted_analysis):
+    """Against the standard error of a ratio estimator by sentence (the sandwich with clusters), and that of independent queries."""
+    trial = next(trial for trial in planted_analysis.run.trials if (trial.arm, trial.k) == ("OT", 16))
+    languages = planted_analysis.sources.student([trial])
+    residuals, independent = {}, 0.0
+    for outcomes_l in languages.values():
+        hits = outcomes_l.at(0)
+        independent += hits.var() / len(hits)
+        for name, value in zip(outcomes_l.relevant_Q.tolist(), hits - hits.mean(), strict=True):
+            residuals[name] = residuals.get(name, 0.0) + value / len(hits)
+    clustered, independent = np.sqrt(sum(value**2 for value in residuals.values())) / 16, np.sqrt(independent) / 16
+    found = planted_analysis.success(trial, ALL)
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(clustered, rel=0.08)
+    assert clustered > 1.25 * independent

@@ -5,8 +5,12 @@ import logging
 
 import pytest
 
+from optical_ray.artifacts import write_json
 from optical_ray.cli import main
+from optical_ray.cli.record import record
+from optical_ray.cli.sweep import load_sweep
 from optical_ray.runs.folder import RunFolder
+from optical_ray.runs.schemas import TrialStatus
 
 SWEEP = """
 from optical_ray.cli import run
@@ -73,6 +77,24 @@ def test_a_corpus_is_built_and_shown(world, capsys):
     assert "Swahili" in capsys.readouterr().out
 
 
+def test_a_sweep_that_was_begun_is_not_begun_again_and_a_finished_one_is_reported(world, tmp_path, capsys):
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    sweep = load_sweep(tmp_path / "tiny.py")
+    run = RunFolder(tmp_path / "runs" / sweep.folder_name)
+    run.write_sweep(record(sweep))
+    for index, recipe in enumerate(sweep.planned().values()):
+        write_json(run.trial(recipe.trial_id).recipe, recipe.to_dict())
+        run.trial(recipe.trial_id).write_status(TrialStatus(trial_id=recipe.trial_id, state="finished" if index else "failed"))
+    assert call("sweep", "tiny.py") == 2
+    assert "1 of 5 trials are finished; to go on: optical sweep tiny.py --resume" in capsys.readouterr().err
+    for name in (*sweep.planned(), "a", "b", "c"):
+        run.trial(name).write_status(TrialStatus(trial_id=name, state="finished"))
+        write_json(run.trial(name).recipe, sweep.base.to_dict())
+    assert call("sweep", "tiny.py") == 0
+    assert "All 5 trials are finished already" in capsys.readouterr().out
+    assert (run.report / "index.html").is_file()
+
+
 def test_recipe_fields_and_show(tmp_path, capsys):
     assert call("recipe", "fields") == 0
     out = capsys.readouterr().out
@@ -111,6 +133,12 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["sweep", "tiny.py", "--trials", "1"], "holds 2 trials and is not cut"),
         (["sweep", "tiny.py", "--resume"], "no such run to resume"),
         (["sweep", "tiny.py", "--concurrent", "0"], "--concurrent 0: expected at least 1"),
+        (["train", "recipe.json", "--out", "recipe.json"], "recipe.json"),
+        (["train", "recipe.json", "student.init=/nowhere"], "no such folder, and not a hub id"),
+        (
+            ["train", "recipe.json", "training.max_steps=1", "batch.pairs=2", "batch.group=2"],
+            "training.max_steps x batch.pairs: 2 pairs for 4",
+        ),
         (["report", "nowhere"], "nowhere: no such folder"),
         (["report", "."], "not a run folder"),
         (["data", "build", "/nowhere"], "/nowhere"),

@@ -67,6 +67,19 @@ def test_a_student_may_start_from_a_local_folder(world, tokenizer):
     torch.testing.assert_close(student.eval()(ids, mask), teacher.encode(ids, mask.long()), atol=1e-5, rtol=1e-5)
 
 
+def test_a_folder_in_half_precision_is_computed_in_float32(world, tokenizer, tmp_path):
+    model = load_pretrained(str(world.teacher))[0].half()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    student = build_student(StudentConfig(init=str(tmp_path)), tokenizer, torch.ones(32), 2.0, torch.Generator())
+    assert student(torch.tensor([[2, 9, 3]]), torch.ones(1, 3, dtype=torch.bool)).dtype == torch.float32
+
+
+def test_texts_longer_than_the_position_table_are_refused(world, tokenizer):
+    with pytest.raises(ModelError, match="reads at most 64 tokens, student.max_tokens is 100; lower it"):
+        build_student(StudentConfig(init=str(world.teacher), max_tokens=100), tokenizer, torch.ones(32), 2.0, torch.Generator())
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

@@ -42,6 +42,11 @@ def test_what_a_capped_language_cannot_take_goes_to_the_others():
     assert apportion(100, {"a": 0.5, "b": 0.3, "c": 0.2}, {"a": 10, "b": 1000, "c": 1000}) == {"a": 10, "b": 54, "c": 36}
 
 
+def test_a_total_budget_names_its_pairs():
+    with pytest.raises(ValueError, match="mixing.budget=total needs mixing.pairs"):
+        MixingConfig(budget="total")
+
+
 def test_no_language_is_silently_dropped():
     assert apportion(10, {"a": 0.999, "b": 0.001}, {"a": 100, "b": 100}) == {"a": 9, "b": 1}
     with pytest.raises(ConfigError, match="1 pairs for 2 languages"):

@@ -50,11 +50,10 @@ def test_the_clock_tells_who_runs_and_who_is_done(tmp_path):
     clock.start(second)
     run.trial(first.trial_id).write_status(TrialStatus(trial_id=first.trial_id, state="running", step=50, max_steps=300, objective=0.25))
     state = clock.read()
-    assert (state.total, state.finished, state.pending, state.best) == (4, 1, 1, None)
+    assert (state.total, state.finished, state.pending) == (4, 1, 1)
     assert [(t.label, t.step, t.max_steps, t.objective) for t in state.running] == [("seed=0", 50, 300, 0.25), ("seed=1", 0, 0, None)]
-    clock.finish(first.trial_id, 0.5)
+    clock.finish(first.trial_id)
     clock.fail(second.trial_id, "out of memory")
     state = clock.read()
     assert (state.finished, state.running, state.pending) == (2, (), 1)
     assert state.failed == ((second.trial_id, "out of memory"),)
-    assert state.best == (first.trial_id, 0.5)

@@ -5,12 +5,12 @@ import optuna
 from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.table import render_table
+from optical_ray.cli.record import record
 from optical_ray.orchestration.study import open_storage
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
-from optical_ray.runs.folder import RunFolder, utc_now
-from optical_ray.runs.schemas import SweepRecord
+from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import Choice, GridPart, LogUniform, SearchPart, Sweep
 from optical_ray.trial import run_trial
 
@@ -34,19 +34,7 @@ def test_trials_of_a_sweep_are_the_trials_run_alone_bit_for_bit(world, tmp_path,
         Resources(threads=1),
     )
     run = RunFolder(tmp_path / "sweep")
-    run.write_sweep(
-        SweepRecord(
-            name=sweep.name,
-            fingerprint=sweep.fingerprint,
-            question=sweep.question,
-            expectation=sweep.expectation,
-            base=world.recipe.to_dict(),
-            parts=sweep.describe(),
-            metric=sweep.metric,
-            created_at=utc_now(),
-            provenance={},
-        )
-    )
+    run.write_sweep(record(sweep))
     outcome = run_sweep(sweep, run, world.store, concurrent_trials=2)
     assert len(outcome.finished) == 7, outcome.failed
     study = optuna.load_study(study_name="search", storage=open_storage(run.study))

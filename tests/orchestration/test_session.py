@@ -5,7 +5,7 @@ import ray
 
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration import session as session_module
-from optical_ray.orchestration.session import Address, check_room, choose_address, ray_session, required_cpus
+from optical_ray.orchestration.session import Address, check_cores, check_room, choose_address, ray_session, required_cpus
 from optical_ray.recipe import Resources
 
 
@@ -84,6 +84,24 @@ def outside(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     return monkeypatch
+
+
+def test_a_private_cluster_runs_four_threads_a_core_and_no_more():
+    check_cores(Resources(), 8, cores=2)
+    check_cores(Resources(workers=2, threads=2), 2, cores=2)
+    with pytest.raises(
+        ResourceError, match=r"has 2 cores, but 9 trials at a time x 1 workers x 1 threads would run 9 threads, .* at most 4 a core \(8\)"
+    ):
+        check_cores(Resources(), 9, cores=2)
+    with pytest.raises(ResourceError, match="3 trials at a time x 2 workers x 2 threads would run 12 threads.*lower the trials at a time"):
+        check_cores(Resources(workers=2, threads=2), 3, cores=2)
+
+
+def test_too_many_trials_for_this_machine_are_refused_before_a_process_is_started(outside):
+    outside.setattr(session_module.os, "cpu_count", lambda: 2)
+    outside.setattr(ray, "init", lambda **kwargs: pytest.fail("a cluster was started"))
+    with pytest.raises(ResourceError, match="has 2 cores, but 64 trials at a time"), ray_session("local", Resources(), 64):
+        pass
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once(outside):

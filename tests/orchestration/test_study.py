@@ -106,6 +106,30 @@ def test_unfinished_trials_are_asked_for_again_with_their_very_parameters(tmp_pa
     assert len(list(study.trials())) == 2, "a trial that was tried twice is one trial"
 
 
+PAIRS = {"batch.pairs": Integer(32, 128)}
+"""Both corners are multiples of batch.group=32; of the other 95 points, two are."""
+
+
+def test_an_invalid_point_that_a_kill_left_open_is_settled_kept_with_its_reason_and_never_asked_for_again(tmp_path):
+    run = RunFolder(tmp_path)
+    study = StudyPart.open(SearchPart("search", PAIRS, 3), Recipe(), run, open_storage(run.study))
+    for pairs in (57, 64):
+        study.study.enqueue_trial({"batch.pairs": pairs})
+    invalid, valid = ask(study), ask(study)
+    assert study.planned(frozen(study, invalid)) is None
+    study.settle()
+    study.settle()
+    assert states(study) == ["FAIL", "FAIL"]
+    ((point, reason),) = study.invalid().items()
+    assert point == "batch.pairs=57"
+    assert "batch.pairs=57 is not a multiple of batch.group=32" in reason
+    assert [trial.recipe.batch.pairs for trial in study.trials()] == [64]
+    assert study.remaining(retry_failed=False) == 3
+    study.enqueue_unfinished(retry_failed=True)
+    assert ask(study).params == valid.params
+    assert len(study.study.trials) == 3
+
+
 def test_remaining_counts_what_is_complete_and_never_below_zero(tmp_path):
     study = make(tmp_path, trials=2)
     for value in (0.1, 0.2, 0.3):

@@ -16,11 +16,12 @@ from ray import tune
 
 from optical_ray.artifacts import Store
 from optical_ray.errors import ConfigError, ResourceError
+from optical_ray.orchestration import search
 from optical_ray.orchestration.study import open_storage
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
-from optical_ray.sweep import Categorical, Choice, GridPart, LogUniform, SearchPart, Sweep
+from optical_ray.sweep import Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, Sweep
 
 BASE = Recipe().override({"training.max_steps": 2})
 EPSILON = {"transport.epsilon": LogUniform(0.01, 1.0)}
@@ -71,7 +72,6 @@ def test_a_grid_runs_in_its_order_in_one_process_and_is_told_as_it_goes(tmp_path
     assert (outcome.failed, outcome.unfinished, outcome.interrupted) == ((), (), False)
     assert (told[0].total, told[0].finished, told[0].pending) == (5, 0, 5)
     assert (told[-1].finished, told[-1].pending, told[-1].running) == (5, 0, ())
-    assert told[-1].best == (calls(tmp_path)[0], 1.0)
     running = {trial.label: trial for state in told for trial in state.running}
     assert "arm=a, seed=0" in running
     assert running["arm=b, seed=1"].max_steps == 2
@@ -127,11 +127,46 @@ def test_a_finished_search_is_extended_with_its_memory(tmp_path, cluster):
 
 def test_a_recipe_that_two_parts_ask_for_runs_once(tmp_path, cluster):
     grid = GridPart("grid", {"seed": (0, 1)})
-    search = SearchPart("search", {"seed": Categorical((0, 1))}, 5, sampler="random")
-    outcome = run(sweep_of(grid, search, concurrent_trials=2), tmp_path)
+    seeds = SearchPart("search", {"seed": Categorical((0, 1))}, 5, sampler="random")
+    outcome = run(sweep_of(grid, seeds, concurrent_trials=2), tmp_path)
     assert sorted(calls(tmp_path)) == sorted(outcome.finished)
     assert len(outcome.finished) == 2
     assert states(tmp_path, "search") == {"COMPLETE": 5}
+
+
+PAIRS = {"batch.pairs": Integer(32, 128)}
+"""Both corners are multiples of batch.group=32, and so is one point in 24."""
+
+
+def test_a_point_without_a_recipe_is_passed_over_named_and_kept_and_the_search_goes_on(tmp_path, cluster, caplog):
+    sweep = sweep_of(SearchPart("search", PAIRS, 2, startup_trials=1))
+    outcome = run(sweep, tmp_path)
+    assert states(tmp_path, "search")["COMPLETE"] == 2
+    failed = [trial for trial in history(tmp_path, "search") if trial.state.name == "FAIL"]
+    assert failed, "this seed draws invalid points"
+    assert all(f"batch.pairs={trial.params['batch.pairs']} is not a multiple" in trial.user_attrs["invalid"] for trial in failed)
+    assert {point for point, _ in outcome.invalid} == {f"search: batch.pairs={trial.params['batch.pairs']}" for trial in failed}
+    assert f"state=invalid point=(batch.pairs={failed[0].params['batch.pairs']})" in caplog.text
+    assert (outcome.failed, outcome.unfinished, outcome.interrupted) == ((), (), False)
+    assert sorted(set(calls(tmp_path))) == sorted(outcome.finished)
+
+    extended = run(sweep, tmp_path, num_trials={"search": 3})
+    assert states(tmp_path, "search")["COMPLETE"] == 3
+    assert set(outcome.invalid) <= set(extended.invalid)
+
+
+def test_a_search_of_invalid_points_only_gives_up_when_all_else_has_run(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(search, "MAX_INVALID_POINTS", 20)
+    # Each corner is valid, and hardly a point between them.
+    hopeless = SearchPart("hopeless", {name: Integer(1024, 1048576) for name in ("batch.pairs", "batch.group")}, 3)
+    sweep = sweep_of(GridPart("grid", {"seed": (0, 1)}), hopeless, SearchPart("search", EPSILON, 1))
+    expected = r"part 'hopeless': 20 points in a row \(20 different ones\) give no recipe; the last: batch.group=\d+, .*Narrow the space"
+    for start in (1, 2):
+        with pytest.raises(ConfigError, match=expected):
+            run(sweep, tmp_path)
+        assert states(tmp_path, "hopeless") == {"FAIL": 20 * start}
+        assert len(calls(tmp_path)) == 3, "the other parts run, once"
+    assert states(tmp_path, "search") == {"COMPLETE": 1}
 
 
 def test_sigint_ends_cleanly_and_the_same_call_finishes(tmp_path, cluster):

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from optical_ray.encoders.interaction import SCORERS
+from optical_ray.encoders.interaction import SCORERS, TokenClouds
 from optical_ray.errors import LanguageError
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.retrieval.tasks import build_tasks, task_texts
@@ -69,6 +70,11 @@ def test_a_student_that_is_the_teacher_finds_every_sentence(world):
     for scorer in SCORERS:
         assert evaluator.success_at_1(clouds, scorer) == dict.fromkeys(stages.evaluation_languages, 1.0)
     table = evaluator.outcomes(clouds)
+    shifted = [TokenClouds(cloud.vectors_TD + 100.0, cloud.lengths) for cloud in clouds]  # an offset that language-mean removal takes out
+    removed = [
+        row["rank"] for row in evaluator.outcomes(shifted).to_pylist() if row["system"] == "mean-removed" and row["scorer"] == "maxsim"
+    ]
+    assert np.mean(np.asarray(removed) == 1) > 0.9
     own = [row["rank"] for row in table.to_pylist() if row["system"] == "student"]
     assert set(own) == {1}
     assert len(own) == 4 * 12 * 3
