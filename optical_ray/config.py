@@ -34,7 +34,7 @@ class Config(BaseModel):
 
         Args:
             values: What `to_dict` gave, or a user's JSON.
-            where: Named in the error: a file, an option.
+            where: Named in the error: a file, an option; empty where the dotted fields say enough.
 
         Raises:
             ConfigError: one line with the place, the value found and what was expected.
@@ -42,7 +42,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{where}: {one_line(error)}") from None
+            raise ConfigError(f"{where}: {one_line(error)}" if where else one_line(error)) from None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -70,7 +70,7 @@ class Config(BaseModel):
         values = self.to_dict()
         for name, value in changes.items():
             _set_dotted(type(self), values, name, value)
-        return type(self).parse(values, ", ".join(changes) or type(self).__name__)
+        return type(self).parse(values, "")
 
 
 def _set_dotted(model: type[Config], values: dict[str, Any], name: str, value: Any) -> None:
@@ -108,6 +108,8 @@ def one_line(error: ValidationError) -> str:
     for finding in error.errors(include_url=False):
         place = ".".join(str(part) for part in finding["loc"])
         message = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] in ("tuple_type", "list_type"):
+            message = """expected a list, such as '["sw", "hi"]'"""
         found = "" if isinstance(finding["input"], Mapping | BaseModel) else f" (found {finding['input']!r})"
         findings.append(f"{place + ': ' if place else ''}{message}{found}")
     return "; ".join(findings)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from optical_ray.artifacts import fingerprint
 from optical_ray.errors import ConfigError
@@ -13,6 +14,7 @@ from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.names import VALID_SUCCESS_AT_1
 
 Value = str | int | float | bool | None
+Sampler = Literal["tpe", "random"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class SearchPart:
     num_trials: int
     changes: Mapping[str, Value] = field(default_factory=dict)
     """Held fixed in this part."""
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Sampler = "tpe"
     startup_trials: int = 4
     """Random trials before TPE models anything."""
     seed: int = 0
@@ -119,6 +121,7 @@ class Sweep:
     metric: str = VALID_SUCCESS_AT_1
 
     def __post_init__(self) -> None:
+        self._check_types()
         names = [part.name for part in self.parts]
         if len(set(names)) != len(names) or not names:
             raise ConfigError(f"sweep {self.name!r}: parts need different names, found {names}")
@@ -128,6 +131,26 @@ class Sweep:
                 if part.num_trials < 1 or not part.space:
                     raise ConfigError(f"sweep {self.name!r}, part {part.name!r}: expected at least one trial and one dimension")
                 self._check_search(part)
+
+    def _check_types(self) -> None:
+        """A sweep file is written by hand: a wrong type is named here, not in the middle of a run."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(self.name)):
+            raise ConfigError(f"sweep {self.name!r}: a name is letters, digits, - and _, because it names the run folder")
+        where = f"sweep {self.name!r}"
+        if not isinstance(self.base, Recipe) or not isinstance(self.resources, Resources):
+            raise ConfigError(f"{where}: expected base=Recipe(...) and resources=Resources(...)")
+        if not isinstance(self.parts, tuple) or not all(isinstance(part, GridPart | SearchPart) for part in self.parts) or not self.parts:
+            raise ConfigError(f"{where}: expected parts=(GridPart(...), SearchPart(...), ...), at least one")
+        if not isinstance(self.concurrent_trials, int) or self.concurrent_trials < 1:
+            raise ConfigError(f"{where}: concurrent_trials={self.concurrent_trials!r}; expected at least 1")
+        if self.metric != VALID_SUCCESS_AT_1:
+            raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
+        for part in self.parts:
+            if isinstance(part, SearchPart) and part.sampler not in get_args(Sampler):
+                raise ConfigError(f"{where}, part {part.name!r}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")
+            for name, values in part.axes.items() if isinstance(part, GridPart) else ():
+                if not isinstance(values, tuple) or not values:
+                    raise ConfigError(f"{where}, part {part.name!r}: axis {name!r} is {values!r}; expected a tuple of at least one value")
 
     @property
     def fingerprint(self) -> str:

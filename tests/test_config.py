@@ -44,8 +44,10 @@ def test_a_wrong_dotted_name_is_one_clear_line(name, message):
 
 
 def test_a_wrong_value_says_what_was_found():
-    with pytest.raises(ConfigError, match=r"inner.width: .*integer.*\(found 'wide'\)"):
+    with pytest.raises(ConfigError, match=r"^inner.width: Input.*integer.*\(found 'wide'\)"):
         Outer().override({"inner.width": "wide"})
+    with pytest.raises(ConfigError, match=r"^languages.pool: expected a list, such as .* \(found 'sw'\)"):
+        Recipe().override({"languages.pool": "sw"})
 
 
 def test_values_of_the_command_line_are_json_or_strings():

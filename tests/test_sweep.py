@@ -54,7 +54,11 @@ def test_trials_cut_or_extend_the_last_search():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ((), "parts need different names"),
+        ((), "at least one"),
+        ([GridPart("a")], "expected parts=\\(GridPart"),
+        ((GridPart("a", {"seed": ()}),), "axis 'seed' is \\(\\); expected a tuple of at least one value"),
+        ((GridPart("a", {"seed": 3}),), "axis 'seed' is 3"),
+        ((SearchPart("a", {"transport.epsilon": LogUniform(0.1, 1.0)}, 3, sampler="zzz"),), "sampler='zzz'; expected tpe or random"),
         ((GridPart("a"), GridPart("a")), "parts need different names"),
         ((GridPart("a", {"transport.epsilonn": (1,)}),), "SinkhornConfig has no field 'epsilonn'"),
         ((GridPart("a", {"transport.epsilon": (-1.0,)}),), "greater than or equal to 0"),
@@ -70,12 +74,30 @@ def test_a_wrong_sweep_is_refused_before_anything_runs(parts, message):
         make_sweep(parts=parts)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../x"}, "a name is letters, digits"),
+        ({"concurrent_trials": 0}, "concurrent_trials=0; expected at least 1"),
+        ({"metric": "test/Success@1"}, "may select by valid/Success@1 only"),
+        ({"base": {"seed": 1}}, "expected base=Recipe"),
+        ({"resources": {"threads": 1}}, "resources=Resources"),
+    ],
+)
+def test_a_wrong_field_of_a_sweep_is_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(**change)
+
+
 def test_a_sweep_file_is_loaded_or_explained(tmp_path):
     path = tmp_path / "my_sweep.py"
     with pytest.raises(ConfigError, match="no such file"):
         load_sweep(path)
     path.write_text("x = 1\n")
     with pytest.raises(ConfigError, match="has no SWEEP = Sweep"):
+        load_sweep(path)
+    path.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ConfigError, match=r"my_sweep.py, line 2: SystemExit"):
         load_sweep(path)
     path.write_text("x = 1\ny = (\n")
     with pytest.raises(ConfigError, match=r"my_sweep.py, line 2: SyntaxError"):

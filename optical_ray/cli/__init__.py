@@ -140,7 +140,12 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `optical` command."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest:  # FIELD=VALUE behind an option: argparse takes positionals in one piece only
+        if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.overrides = [*options.overrides, *rest]
     module, _, function = options.run.partition(":")
     _exit_with(lambda: getattr(importlib.import_module(f"optical_ray.cli.{module}"), function)(options), options.verbose)
 

@@ -26,7 +26,7 @@ def _config(options: argparse.Namespace) -> CorpusConfig:
     if "=" in options.source:  # `optical data build min_pairs=500`: the source was left out
         overrides.insert(0, options.source)
         options.source = "catalogs"
-    return CorpusConfig(source=options.source).override(dict(parse_override(text) for text in overrides))
+    return CorpusConfig(source=options.source).override(dict(parse_override(text.removeprefix("corpus.")) for text in overrides))
 
 
 @contextlib.contextmanager
@@ -77,8 +77,6 @@ def show(options: argparse.Namespace) -> None:
     for language in [*facts["languages"].values(), *facts["left_out"].values()]:
         dropped.update(language["dropped"])
     console.print("Dropped: " + ", ".join(f"{rule} {count:,}" for rule, count in dropped.most_common()), soft_wrap=True)
-    left_out = ", ".join(f"{tag} {language['kept']}" for tag, language in facts["left_out"].items())
-    console.print(f"Left out (fewer than {config.min_pairs} pairs): {left_out or 'none'}", soft_wrap=True)
     console.print(
         "Licences: " + ", ".join(f"{source} {licence or 'not stated'}" for source, licence in facts["licences"].items()), soft_wrap=True
     )
@@ -86,6 +84,15 @@ def show(options: argparse.Namespace) -> None:
 
 
 def _summarise(console: Console, corpus: Corpus) -> None:
+    facts = corpus.manifest["facts"]
+    least = corpus.manifest["inputs"]["min_pairs"]
+    left_out = ", ".join(f"{tag} {language['kept']}" for tag, language in facts["left_out"].items())
+    console.print(f"Left out (fewer than {least} pairs): {left_out or 'none'}", soft_wrap=True)
+    if facts["skipped"]:
+        console.print("Skipped: " + ", ".join(f"{code} ({reason})" for code, reason in facts["skipped"].items()), soft_wrap=True)
+    merged = [f"{tag} ({', '.join(language['codes'])})" for tag, language in facts["languages"].items() if len(language["codes"]) > 1]
+    if merged:
+        console.print("One language under several codes: " + ", ".join(merged), soft_wrap=True)
     splits = {split: sum(corpus.pairs(split).values()) for split in SPLITS}
     text = ", ".join(f"{count:,} {split}" for split, count in splits.items())
     console.print(

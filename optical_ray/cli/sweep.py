@@ -40,9 +40,9 @@ def load_sweep(path: Path) -> Sweep:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
+        line = (error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1) or 1
         reason = str(error).replace("\n", " ")
         raise ConfigError(
             f"{path}, line {line}: {reason if isinstance(error, OpticalError) else f'{type(error).__name__}: {reason}'}"

@@ -38,13 +38,13 @@ def train(options: argparse.Namespace) -> None:
     store = Store(options.store)
     run = RunFolder(options.out / f"train-{recipe.trial_id}")
     folder = run.trial(recipe.trial_id)
-    _record(recipe, resources, run)
     before = folder.read_status()
     if before is not None and before.state != "finished" and before.step:
         console.print(f"Continues trial {recipe.trial_id} (last report at step {before.step})")
     with status_line(console, "prepare") as show_line:
         stages = prepare(recipe, store, show_line)
     stages.check_same_data(folder)
+    _record(recipe, resources, run)
     console.print(
         f"{recipe.arm}, {len(stages.languages)} languages, {recipe.training.max_steps} steps of {recipe.batch.pairs} pairs", highlight=False
     )

@@ -46,7 +46,7 @@ class StudentConfig(Config):
     """Of `scratch`: hidden and attention dropout."""
     prefix: str = ""
     """Put before every foreign text, such as "query: "; carries no mass."""
-    max_tokens: PositiveInt = 64
+    max_tokens: int = Field(default=64, ge=4)
     """Length limit of a foreign text, special tokens included."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -26,7 +27,7 @@ class TeacherConfig(Config):
     """Of a hub id: the commit to take."""
     prefix: str = ""
     """Put before every English text, such as "passage: "; carries no mass."""
-    max_tokens: PositiveInt = 64
+    max_tokens: int = Field(default=64, ge=4)
     """Length limit of an English text, special tokens included."""
 
 
@@ -49,6 +50,7 @@ def silence_transformers() -> None:
     """Keep transformers from drawing a bar for every small file, and from its report of unused weights; missing ones are our error."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries, before our one line
 
 
 def load_encoder(source: str, revision: str | None = None) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -24,7 +24,7 @@ SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "se
 class TokenizerConfig(Config):
     """Byte-pair encoding shared by all languages of the pool, so that a language set never changes the student's vocabulary."""
 
-    vocab_size: PositiveInt = 32_000
+    vocab_size: int = Field(default=32_000, ge=100)
     """Pieces, special tokens included."""
     min_frequency: int = Field(default=2, ge=1)
     """Merge only pairs seen at least this often."""

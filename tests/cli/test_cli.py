@@ -53,7 +53,7 @@ def test_every_verb_has_help(arguments, capsys):
 
 
 def test_a_recipe_is_trained_evaluated_and_reported(world, recipe_file, capsys):
-    assert call("train", recipe_file, "training.max_steps=12", "--threads", 1, "--store", world.store.root) == 0
+    assert call("train", recipe_file, "training.max_steps=12", "--threads", 1, "seed=0", "--store", world.store.root) == 0
     out = capsys.readouterr().out
     assert "step     12/12: loss" in out
     assert "valid Success@1" in out
@@ -120,6 +120,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["train", "nowhere.json"], "nowhere.json: cannot be read"),
         (["train", "recipe.json", "transport.epsilonn=1"], "SinkhornConfig has no field 'epsilonn'; it has epsilon"),
         (["train", "recipe.json", "transport.epsilon=cold"], "found 'cold'"),
+        (["train", "recipe.json", "languages.pool=sw"], "expected a list"),
         (["train", "recipe.json", "nonsense"], "expected FIELD=VALUE"),
         (["train", "recipe.json", "languages.size=9"], "9 languages asked for, the pool holds 4"),
         (["train", "recipe.json", 'languages.pool=["sw","xx-unknown"]'], "xx-unknown"),

@@ -7,12 +7,12 @@ TEXTS = ["habari ya asubuhi", "habari ya jioni", "asubuhi njema sana", "सु�
 
 def test_training_twice_gives_the_same_file(tmp_path):
     for name in ("a", "b"):
-        train_tokenizer(TEXTS, TokenizerConfig(vocab_size=80, min_frequency=1), tmp_path / name)
+        train_tokenizer(TEXTS, TokenizerConfig(vocab_size=100, min_frequency=1), tmp_path / name)
     assert (tmp_path / "a" / "tokenizer.json").read_bytes() == (tmp_path / "b" / "tokenizer.json").read_bytes()
 
 
 def test_special_and_prefix_tokens_are_no_content(tmp_path):
-    train_tokenizer(TEXTS, TokenizerConfig(vocab_size=80, min_frequency=1), tmp_path)
+    train_tokenizer(TEXTS, TokenizerConfig(vocab_size=100, min_frequency=1), tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     plain = tokenize(tokenizer, TEXTS, 64)
     prefixed = tokenize(tokenizer, TEXTS, 64, prefix="njema: ")
@@ -26,7 +26,7 @@ def test_special_and_prefix_tokens_are_no_content(tmp_path):
 
 
 def test_long_texts_are_cut_with_their_end_token(tmp_path):
-    train_tokenizer(TEXTS, TokenizerConfig(vocab_size=80, min_frequency=1), tmp_path)
+    train_tokenizer(TEXTS, TokenizerConfig(vocab_size=100, min_frequency=1), tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     table = tokenize(tokenizer, ["habari " * 50], 10)
     assert table.lengths.tolist() == [10]

@@ -194,7 +194,7 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing_that_finished(tmp_pat
     script = Path(__file__).with_name("killed_driver.py")
     driver = subprocess.Popen([sys.executable, str(script), str(tmp_path)], start_new_session=True)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline and driver.poll() is None:
             found = [status for trial in folder.trials() if (status := trial.read_status()) is not None]
             if sum(status.state == "finished" for status in found) >= 4 and any(0 < s.step < s.max_steps for s in found):
