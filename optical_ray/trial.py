@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +175,13 @@ def measure_cost(recipe: Recipe, stages: Stages, source: PairSource) -> GroundCo
     teacher = source.teacher
     centre_D = torch.from_numpy(teacher.centre) if recipe.cost.centre == "teacher-mean" else None
     if recipe.cost.scale == "none" or stages.plan.steps == 0:
-        return GroundCost(centre_D)
+        return GroundCost(centre_D, marginals=recipe.cost.marginals)
     _, language, row = stages.plan.rows()
     sentences = [
         torch.from_numpy(teacher.sentence(i).astype(np.float32)) for i in source.english_ids(language[:UNIT_PAIRS], row[:UNIT_PAIRS])
     ]
     mask_BM = pad_sequence([torch.ones(len(sentence), dtype=torch.bool) for sentence in sentences], batch_first=True)
-    return GroundCost(centre_D, measure_unit(pad_sequence(sentences, batch_first=True), mask_BM, centre_D))
+    return GroundCost(centre_D, measure_unit(pad_sequence(sentences, batch_first=True), mask_BM, centre_D), recipe.cost.marginals)
 
 
 def make_evaluator(recipe: Recipe, stages: Stages, split: Split) -> BitextEvaluator:
@@ -228,7 +228,7 @@ def distil_worker(
         state, facts = load_checkpoint(path, recipe.training, parallel.device)
         resumed_from = state.step
     if parallel.device.startswith("cuda"):
-        cost = GroundCost(None if cost.centre_D is None else cost.centre_D.to(parallel.device), cost.unit)
+        cost = replace(cost, centre_D=None if cost.centre_D is None else cost.centre_D.to(parallel.device))
     objective = Distillation(recipe.objective, cost, recipe.transport, recipe.batch.group, parallel)
     validation = make_evaluator(recipe, stages, "valid") if parallel.is_main else None
     before = folder.read_status()

@@ -1,15 +1,17 @@
 """Metric names, in one place. `<family>/<measure>[/<group>]`; units in the comment where there is one."""
 
 LOSS = "loss/total"
-LOSS_TRANSPORT = "loss/transport"  # <T, C>, cosine distance, mean over non-empty pairs of the global batch
+LOSS_TRANSPORT = "loss/transport"  # <T, C>, cosine distance, mean over solved pairs of the global batch
 LOSS_CONTRASTIVE = "loss/contrastive"  # nats per pair
 
 TRANSPORT_CONVERGED = "transport/converged"  # share of pairs that met the tolerance
-TRANSPORT_ITERATIONS = "transport/iterations"  # mean over non-empty pairs
+TRANSPORT_ITERATIONS = "transport/iterations"  # median over solved pairs
+TRANSPORT_ITERATIONS_MAX = "transport/iterations_max"
 TRANSPORT_VIOLATION = "transport/violation"  # L1 probability mass, mean
 TRANSPORT_ENTROPY = "transport/plan_entropy"  # normalised: 1 = the independent plan
-TRANSPORT_COST_STD = "transport/cost_std"  # cosine distance; root of the mean square over workers
+TRANSPORT_COST_STD = "transport/cost_std"  # within a pair, cosine distance, mean over solved pairs
 TRANSPORT_EMPTY = "transport/empty_pairs"  # count
+TRANSPORT_SKIPPED = "transport/skipped_pairs"  # count of pairs with NaN or infinity (transport.on_nonfinite=skip)
 
 WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"  # raw tokens, mean over validation sentences
 COMMON_SHARE = "student/common_share"  # squared length of the mean unit token over validation sentences

@@ -19,6 +19,7 @@ from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.parallel import Parallel
 from optical_ray.transport.cost import GroundCost
 from optical_ray.transport.loss import transport_loss
+from optical_ray.transport.plan import Diagnostics, diagnose
 from optical_ray.transport.sinkhorn import SinkhornConfig
 
 NO_TOKEN = -2.0  # below every cosine, and finite: the pair is masked afterwards, and -inf would leave NaN gradients
@@ -116,43 +117,40 @@ class Distillation:
         """
         student_BND = student(batch.ids_BN, batch.attention_BN)
         valid_B = batch.content_BN.any(1) & batch.teacher_mask_BM.any(1)
-        sums: dict[str, Tensor] = {"pairs": valid_B.sum()}
+        solved_B = valid_B
+        table: Tensor | None = None
         terms: list[tuple[str, float, Tensor]] = []
         if self.config.transport > 0:
             loss = transport_loss(student_BND, batch.content_BN, batch.teacher_BMD, batch.teacher_mask_BM, self.cost, self.solver)
-            plan = loss.plan
             terms.append((names.LOSS_TRANSPORT, self.config.transport, loss.value_B.sum()))
-            entropy_B = plan.normalised_entropy_B
-            sums |= {
-                "converged": (plan.converged_B & valid_B).sum(),
-                "violation": plan.violation_B.sum(),
-                "entropy": entropy_B.nansum(),
-                "entropies": (~entropy_B.isnan()).sum(),
-                "empty": plan.empty_B.sum(),
-                "iterations": plan.iterations_B.sum(),
-                "cost_squares": loss.cost_std.square(),
-            }
+            solved_B = loss.plan.solved_B
+            table = self.parallel.gather(loss.plan.table())
         if self.config.contrastive > 0:
             student_unit_BND, teacher_unit_BMD = self.cost.normalise(student_BND), self.cost.normalise(batch.teacher_BMD)
             masks = batch.content_BN, batch.teacher_mask_BM
             scores_HGG = group_scores(student_unit_BND, masks[0], teacher_unit_BMD, masks[1], self.group, self.config.scorer)
             value_B = contrastive_loss(scores_HGG, batch.english_B, valid_B, self.config.temperature)
             terms.append((names.LOSS_CONTRASTIVE, self.config.contrastive, value_B.sum()))
-        sums |= {name: value for name, _, value in terms}
+        sums = {name: value for name, _, value in terms} | {"pairs": valid_B.sum(), "solved": solved_B.sum()}
         reduced = self.parallel.sum(torch.stack([value.detach().double() for value in sums.values()]))
         found = dict(zip(sums, reduced.tolist(), strict=True))
-        pairs = max(found["pairs"], 1.0)
-        total = torch.stack([weight * value for _, weight, value in terms]).sum() * (self.parallel.workers / pairs)
-        scalars = {name: found[name] / pairs for name, _, _ in terms}
+        counts = {name: max(found["solved" if name == names.LOSS_TRANSPORT else "pairs"], 1.0) for name, _, _ in terms}
+        total = torch.stack([weight * value * (self.parallel.workers / counts[name]) for name, weight, value in terms]).sum()
+        scalars = {name: found[name] / counts[name] for name, _, _ in terms}
         scalars[names.LOSS] = sum(weight * scalars[name] for name, weight, _ in terms)
-        if self.config.transport > 0:
-            scalars |= {
-                names.TRANSPORT_CONVERGED: found["converged"] / pairs,
-                names.TRANSPORT_VIOLATION: found["violation"] / pairs,
-                names.TRANSPORT_ITERATIONS: found["iterations"] / pairs,
-                names.TRANSPORT_EMPTY: found["empty"],
-                names.TRANSPORT_COST_STD: math.sqrt(found["cost_squares"] / self.parallel.workers),
-            }
-            if found["entropies"]:
-                scalars[names.TRANSPORT_ENTROPY] = found["entropy"] / found["entropies"]
-        return Losses(total, scalars)
+        return Losses(total, scalars | ({} if table is None else transport_scalars(diagnose(table))))
+
+
+def transport_scalars(diagnostics: Diagnostics) -> dict[str, float]:
+    """The diagnostics of a batch of plans by metric name; what no pair could tell is left out."""
+    scalars = {
+        names.TRANSPORT_CONVERGED: diagnostics.converged,
+        names.TRANSPORT_VIOLATION: diagnostics.violation,
+        names.TRANSPORT_ITERATIONS: diagnostics.iterations_median,
+        names.TRANSPORT_ITERATIONS_MAX: float(diagnostics.iterations_max),
+        names.TRANSPORT_EMPTY: float(diagnostics.empty),
+        names.TRANSPORT_SKIPPED: float(diagnostics.skipped),
+        names.TRANSPORT_COST_STD: diagnostics.cost_std,
+        names.TRANSPORT_ENTROPY: diagnostics.plan_entropy,
+    }
+    return {name: value for name, value in scalars.items() if not math.isnan(value)}

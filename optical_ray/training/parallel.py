@@ -28,6 +28,14 @@ class Parallel:
             torch.distributed.all_reduce(values)
         return values
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all workers in the order of their ranks, on every worker; each has as many. Detached."""
+        if self.workers == 1:
+            return rows.detach()
+        parts = [torch.empty_like(rows) for _ in range(self.workers)]
+        torch.distributed.all_gather(parts, rows.detach().contiguous())
+        return torch.cat(parts)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over workers during the backward pass (so losses are multiplied by `workers`)."""
         if self.workers == 1:

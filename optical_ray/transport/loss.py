@@ -5,13 +5,17 @@ B pairs, N student tokens, M teacher tokens, D dimensions.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.plan import TransportPlan
-from optical_ray.transport.sinkhorn import SinkhornConfig, solve_sinkhorn, uniform_mass
+from optical_ray.transport.cost import GroundCost, cosine_cost
+from optical_ray.transport.gradient import regularised_cost, transport_cost
+from optical_ray.transport.plan import Diagnostics, TransportPlan
+from optical_ray.transport.sinkhorn import SinkhornConfig, choose_backend, solve_sinkhorn
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,34 +23,113 @@ class TransportLoss:
     """Per-pair losses and what the solver said."""
 
     value_B: Tensor
-    """<T, C> with T held constant, float32 [B], differentiable in both token clouds; 0 without gradient for an empty pair."""
+    """<T, C>, float32 [B], differentiable in both token clouds; 0 without gradient for an empty or skipped pair. With the envelope
+    gradient its derivative is that of the regularised cost, not its own."""
     plan: TransportPlan
-    cost_std: Tensor
-    """Standard deviation of the cost over real token pairs of the batch, float32 scalar: what epsilon must be small against."""
+
+    def mean(self) -> Tensor:
+        """Over the pairs that were solved; 0 (with a gradient of 0) when there is none."""
+        return self.value_B.sum() / self.plan.solved_B.sum().clamp_min(1)
+
+    def diagnostics(self) -> Diagnostics:
+        """What to log every step."""
+        return self.plan.diagnostics()
 
 
 def transport_loss(
-    student_BND: Tensor, student_mask_BN: Tensor, teacher_BMD: Tensor, teacher_mask_BM: Tensor, cost: GroundCost, solver: SinkhornConfig
+    student_BND: Tensor,
+    student_mask_BN: Tensor,
+    teacher_BMD: Tensor,
+    teacher_mask_BM: Tensor,
+    cost: GroundCost,
+    solver: SinkhornConfig,
+    student_mass_BN: Tensor | None = None,
+    teacher_mass_BM: Tensor | None = None,
 ) -> TransportLoss:
     """Align each pair's token clouds and price the alignment (OPTICAL, arXiv 2301.12566, re-implemented from its abstract).
 
-    The plan is held constant, so the gradient is the exact gradient of the regularised cost min_T <T, C> + epsilon * KL(T || a b')
-    (envelope theorem), and only an approximation of that of <T(C), C>.
+    The clouds are centred and L2-normalised, the cost is 1 - cosine in float32 (also under autocast), the plan is solved without a graph.
+    `solver.gradient` chooses the derivative: see `gradient.py` for what each is exact for.
 
     Args:
-        student_BND: Student tokens, float [B, N, D], any length; L2-normalised here, after centring.
+        student_BND: Student tokens, float [B, N, D], any length.
         student_mask_BN: True at tokens that carry mass, bool [B, N].
         teacher_BMD: Teacher tokens, float [B, M, D].
         teacher_mask_BM: True at tokens that carry mass, bool [B, M].
-        cost: Centre and unit.
-        solver: Epsilon, tolerance, cap.
+        cost: Centre, unit of epsilon, marginals.
+        solver: Epsilon, tolerance, cap, gradient, backend.
+        student_mass_BN: Masses to use instead of the cost's, float [B, N] (`weighted_mass`); 0 outside the mask.
+        teacher_mass_BM: Likewise, float [B, M].
 
     Raises:
-        NumericsError: a real token is NaN or infinite; the pairs are named.
+        ValueError: shapes or dtypes disagree, or a given mass is not a probability, or lies outside its mask.
+        NumericsError: a real token is NaN or infinite; the pairs are named. Not with `on_nonfinite="skip"`.
     """
-    cost_BNM = cost.between(student_BND, teacher_BMD)
-    plan = solve_sinkhorn(cost_BNM, uniform_mass(student_mask_BN), uniform_mass(teacher_mask_BM), solver, cost.unit)
-    real_BNM = student_mask_BN[:, :, None] & teacher_mask_BM[:, None, :]
-    value_B = (plan.coupling_BNM * cost_BNM.masked_fill(~real_BNM, 0.0)).sum((1, 2))
-    values = cost_BNM.detach()[real_BNM]
-    return TransportLoss(value_B, plan, values.std() if values.numel() > 1 else values.new_zeros(()))
+    given = student_BND, student_mask_BN, teacher_BMD, teacher_mask_BM, cost, solver, student_mass_BN, teacher_mass_BM
+    if "torch._dynamo" not in sys.modules:  # to import it for a decorator would cost every program a second
+        return _price(*given)
+    if not _undisturbed:
+        # The solver is compiled already: torch.compile goes on behind it.
+        _undisturbed.append(torch.compiler.disable(_price))  # type: ignore[no-untyped-call]
+    priced: TransportLoss = _undisturbed[0](*given)
+    return priced
+
+
+_undisturbed: list[Callable[..., TransportLoss]] = []
+
+
+def _price(
+    student_BND: Tensor,
+    student_mask_BN: Tensor,
+    teacher_BMD: Tensor,
+    teacher_mask_BM: Tensor,
+    cost: GroundCost,
+    solver: SinkhornConfig,
+    student_mass_BN: Tensor | None,
+    teacher_mass_BM: Tensor | None,
+) -> TransportLoss:
+    _check(student_BND, student_mask_BN, teacher_BMD, teacher_mask_BM, cost)
+    a_BN = _mass(student_mass_BN, student_mask_BN, student_BND, cost, "student")
+    b_BM = _mass(teacher_mass_BM, teacher_mask_BM, teacher_BMD, cost, "teacher")
+    student_BND, student_finite_BN = cost.unit_tokens(student_BND, student_mask_BN)
+    teacher_BMD, teacher_finite_BM = cost.unit_tokens(teacher_BMD, teacher_mask_BM)
+    broken_B = (student_mask_BN & ~student_finite_BN).any(1) | (teacher_mask_BM & ~teacher_finite_BM).any(1)
+    rows, columns = student_BND.shape[1], teacher_BMD.shape[1]
+    if choose_backend(solver, student_BND.device, student_BND.dtype, rows, columns) == "triton":
+        from optical_ray.transport.gpu.fused import fused_cost  # here: Triton is an extra
+
+        return TransportLoss(*fused_cost(student_BND, teacher_BMD, a_BN, b_BM, broken_B, solver, cost.unit))
+    cost_BNM = cosine_cost(student_BND, teacher_BMD)
+    found_BNM = cost_BNM.detach()
+    if broken_B.any():
+        found_BNM = found_BNM.masked_fill(broken_B[:, None, None], torch.nan)  # for the solver to find and name
+    plan = solve_sinkhorn(found_BNM, a_BN, b_BM, solver, cost.unit)
+    if solver.gradient == "implicit":
+        return TransportLoss(transport_cost(cost_BNM, plan), plan)
+    regularised_B = regularised_cost(cost_BNM, plan)
+    return TransportLoss(plan.cost_B + (regularised_B - regularised_B.detach()), plan)
+
+
+def _mass(given_BN: Tensor | None, mask_BN: Tensor, tokens_BND: Tensor, cost: GroundCost, side: str) -> Tensor:
+    if given_BN is None:
+        return cost.mass(tokens_BND, mask_BN)
+    if given_BN.shape != mask_BN.shape:
+        raise ValueError(f"transport: {side} masses {list(given_BN.shape)}; expected {list(mask_BN.shape)}, as the mask")
+    if (given_BN[~mask_BN] != 0).any():
+        raise ValueError(f"transport: a {side} mass lies on a token that the mask leaves out; masses must be 0 there")
+    return given_BN
+
+
+def _check(student_BND: Tensor, student_mask_BN: Tensor, teacher_BMD: Tensor, teacher_mask_BM: Tensor, cost: GroundCost) -> None:
+    for name, tokens, mask in (("student", student_BND, student_mask_BN), ("teacher", teacher_BMD, teacher_mask_BM)):
+        if tokens.dim() != 3 or mask.shape != tokens.shape[:2]:
+            raise ValueError(f"transport: {name} tokens {list(tokens.shape)}, mask {list(mask.shape)}; expected [B, N, D] and [B, N]")
+        if not tokens.is_floating_point() or mask.dtype != torch.bool:
+            raise ValueError(f"transport: {name} tokens are {tokens.dtype}, mask {mask.dtype}; expected a floating dtype and torch.bool")
+        if cost.centre_D is not None and cost.centre_D.shape != tokens.shape[2:]:
+            raise ValueError(f"transport: the centre has {len(cost.centre_D)} dimensions, {name} tokens {tokens.shape[2]}")
+    if student_BND.shape[0] != teacher_BMD.shape[0] or student_BND.shape[2] != teacher_BMD.shape[2]:
+        raise ValueError(
+            f"transport: student tokens {list(student_BND.shape)}, teacher tokens {list(teacher_BMD.shape)}; "
+            "expected [B, N, D] and [B, M, D] with the same B and D"
+        )

@@ -1,27 +1,36 @@
-"""Sinkhorn's algorithm for many small ragged problems at once; every pair stops by itself.
+"""Entropic transport for many small ragged problems at once; every pair stops by itself.
 
-`torch` is the readable reference, in the log domain, for any device; `cpu` is compiled and does no padded work.
+Here is what all backends share: the settings, the checks, the choice. `torch` is the readable reference (`log_domain.py`), `cpu` is
+compiled and does no padded work (`cpu/`), `triton` never writes the cost to the GPU's memory (`gpu/`), `exact` is POT's emd.
 
 B pairs, N student tokens, M teacher tokens.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib.util
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from optical_ray.config import Config
 from optical_ray.errors import NumericsError
 from optical_ray.transport.exact import solve_exact
-from optical_ray.transport.plan import TransportPlan, describe_plan
+from optical_ray.transport.log_domain import STAGE_ITERATIONS, solve_log_domain
+from optical_ray.transport.marginals import balance_masses, check_masses
+from optical_ray.transport.plan import Held, Potentials, Solution, TransportPlan, make_plan
 
-CHECK_EVERY = 5  # iterations between two looks at the violation; a look costs about one iteration
-MASS_TOLERANCE = 1e-4  # how far a caller's masses may miss a sum of 1 (float32 sums of 512 tokens stay below 1e-5)
-CAPS = ((0.2, 30), (0.1, 100), (0.05, 400), (0.02, 1000), (0.01, 2000), (0.0, 4000))
-"""(smallest epsilon in cosine distance, iterations): what sufficed for a violation of 1e-3 on random-unit costs, the hardest kind."""
+Backend = Literal["auto", "torch", "cpu", "triton", "exact"]
+
+SINGLE_TOLERANCE = 1e-5  # below it float32 cannot tell a met violation from its own rounding: such solves run in float64
+ANNEAL_FROM = 0.04  # cosine distance: annealing pays from half of it down (measured, docs/LABLOG.md)
+CAPS = ((0.2, 100), (0.1, 200), (0.05, 400), (0.02, 1000), (0.01, 2000), (0.0, 4000))
+"""(smallest epsilon in cosine distance, iterations): above what Sinkhorn alone needed for 1e-3 on random-unit costs, the hardest kind."""
 
 
 class SinkhornConfig(Config):
@@ -30,115 +39,171 @@ class SinkhornConfig(Config):
     epsilon: NonNegativeFloat = 0.15
     """Entropic regularisation, in units of `cost.scale`; 0 is the exact plan (POT's emd)."""
     tolerance: PositiveFloat = 1e-3
-    """Stop a pair when its rows plus columns miss their sums by less than this much probability mass (L1). 1e-3 gives the loss to 0.1 %."""
+    """Stop a pair when its rows plus columns miss their sums by less than this much probability mass (L1). 1e-3 gives the loss to 0.1 %,
+    enough for training; below 1e-5 solves run in float64."""
     max_iterations: PositiveInt | None = None
-    """Cap per pair; None: by epsilon. A capped solve is reported in `transport/converged`, never hidden."""
-    backend: Literal["auto", "torch", "cpu"] = "auto"
-    """`cpu`: compiled, on the CPU, float64 inside, one thread; `torch`: log domain, any device; `auto`: `cpu` for tensors on the CPU."""
+    """Cap per pair; None: by epsilon and tolerance. A capped solve is reported in `transport/converged`, never hidden."""
+    gradient: Literal["envelope", "implicit"] = "envelope"
+    """`envelope` holds the plan constant: the exact gradient of the regularised cost. `implicit` is the exact gradient of <T, C> itself."""
+    backend: Backend = "auto"
+    """`cpu`: compiled, all threads; `torch`: log domain, any device, float64; `triton`: on a GPU, an extra; `exact`: epsilon 0 only;
+    `auto`: by device and shape."""
+    annealing: bool = True
+    """Where epsilon is at most 0.02 (cosine distance), solve at up to 0.04 first and halve on the way down."""
+    on_nonfinite: Literal["raise", "skip"] = "raise"
+    """A NaN or infinite cost: an error that names the pairs, or leave those pairs out (zero gradient) and count them."""
+
+    @model_validator(mode="after")
+    def _exact_is_epsilon_zero(self) -> Self:
+        if self.epsilon == 0.0 and self.backend not in ("auto", "exact"):
+            raise ValueError(f"epsilon=0 is the exact plan, which backend={self.backend} cannot find; use backend=auto or exact")
+        if self.epsilon > 0.0 and self.backend == "exact":
+            raise ValueError("backend=exact solves epsilon=0 only; set epsilon=0, or another backend")
+        return self
+
+    def cap(self, epsilon: float) -> int:
+        """Iterations that a pair may take at an epsilon in units of the cost."""
+        if self.max_iterations is not None:
+            return self.max_iterations
+        digits = max(1.0, math.log10(self.tolerance) / -3.0)  # convergence is linear: as many iterations again for every further digit
+        return round(digits * next(cap for smallest, cap in CAPS if epsilon >= smallest))
+
+    def stages(self, epsilon: float) -> int:
+        """How often epsilon (in units of the cost) is doubled for a start."""
+        most = self.cap(epsilon) // (2 * STAGE_ITERATIONS)  # half of the cap is left for epsilon itself
+        return min(most, max(0, math.floor(math.log2(ANNEAL_FROM / epsilon)))) if self.annealing else 0
 
 
-def uniform_mass(mask_BN: Tensor) -> Tensor:
-    """Equal mass on every real token, float32 [B, N]; rows sum to 1, or to 0 where no token is real."""
-    return mask_BN.float() / mask_BN.sum(1, keepdim=True).clamp_min(1)
-
-
-def solve_sinkhorn(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, config: SinkhornConfig, unit: float = 1.0) -> TransportPlan:
+def solve_sinkhorn(
+    cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, config: SinkhornConfig, unit: float = 1.0, start: Potentials | None = None
+) -> TransportPlan:
     """Couple each student sentence with its teacher translation at least cost.
 
-    Minimises <T, C> + epsilon * KL(T || a b') over couplings T with row sums `a` and column sums `b` (Cuturi 2013; log-domain updates of
-    the potentials as in Peyre & Cuturi 2019, section 4.4, started from the c-transforms so that no entry underflows at any epsilon).
+    Minimises <T, C> + epsilon * KL(T || a b') over couplings T with row sums `a` and column sums `b` (Cuturi 2013; Peyre & Cuturi 2019,
+    chapter 4). Half precision is solved in float32, whatever autocast is on; float64 in float64.
 
     Args:
-        cost_BNM: Ground cost, float [B, N, M]. At padding, any finite value: it is ignored.
+        cost_BNM: Ground cost, float [B, N, M]. Ignored where a side has no mass, whatever it is.
         a_BN: Student token mass, float [B, N]; rows sum to 1, or are all 0; exactly 0 at padding.
         b_BM: Teacher token mass, float [B, M]; likewise.
-        config: Epsilon, tolerance, cap.
+        config: Epsilon, tolerance, cap, backend.
         unit: Cost that one unit of epsilon stands for (`GroundCost.unit`).
+        start: Potentials to begin with, such as `plan.potentials` of a similar problem; any finite ones are safe.
 
     Returns:
         The plan, detached. `plan.violation_B` is L1 probability mass, rows plus columns; nothing is raised when a solve stops early:
         `plan.converged_B` says so. A pair with an empty side gets a zero plan and `plan.empty_B`.
 
     Raises:
-        ValueError: shapes disagree, a mass is negative, or a non-empty row does not sum to 1.
-        NumericsError: a real token's cost is NaN or infinite; the pairs are named.
+        ValueError: shapes, dtypes or devices disagree, a mass is negative, or a non-empty row does not sum to 1.
+        NumericsError: a real token's cost is NaN or infinite; the pairs are named. Not with `on_nonfinite="skip"`.
+        ModuleNotFoundError: `backend="triton"` without Triton.
     """
-    dtype = torch.float64 if cost_BNM.dtype == torch.float64 else torch.float32
+    _check_shapes(cost_BNM, a_BN, b_BM, start)
     with torch.no_grad(), torch.autocast(cost_BNM.device.type, enabled=False):
-        cost_BNM, a_BN, b_BM = cost_BNM.detach().to(dtype), a_BN.to(dtype), b_BM.to(dtype)
-        _check(cost_BNM, a_BN, b_BM)
-        empty_B = (a_BN.sum(1) == 0) | (b_BM.sum(1) == 0)
-        real_BNM = (a_BN > 0)[:, :, None] & (b_BM > 0)[:, None, :]
-        cost_BNM = cost_BNM.masked_fill(~real_BNM, 0.0)
-        if not cost_BNM.isfinite().all():
-            broken = (~cost_BNM.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-            raise NumericsError(
-                f"transport: NaN or infinite cost in pair {', '.join(map(str, broken[:8]))} of the batch ({len(broken)} of {len(cost_BNM)})"
-            )
-        a_BN = a_BN.masked_fill(empty_B[:, None], 0.0)
-        b_BM = b_BM.masked_fill(empty_B[:, None], 0.0)
-        # Equal totals in the solver's own dtype: masses that were rounded elsewhere would never meet a tight tolerance.
-        a_BN = a_BN / a_BN.sum(1, keepdim=True).clamp_min(0.5)
-        b_BM = b_BM / b_BM.sum(1, keepdim=True).clamp_min(0.5)
+        dtype = torch.float64 if cost_BNM.dtype == torch.float64 else torch.float32
+        wide = torch.float64 if config.tolerance < SINGLE_TOLERANCE else dtype
         epsilon = config.epsilon * unit
-        if epsilon == 0.0:
-            coupling_BNM, iterations_B = solve_exact(cost_BNM, a_BN, b_BM)
-        else:
-            cap = config.max_iterations or next(cap for smallest, cap in CAPS if epsilon >= smallest)
-            on_cpu = cost_BNM.device.type == "cpu"
-            if config.backend == "cpu" and not on_cpu:
-                raise ValueError(f"transport.backend=cpu: the tensors are on {cost_BNM.device}; use torch or auto")
-            if config.backend == "cpu" or (config.backend == "auto" and on_cpu):
-                from optical_ray.transport.cpu import solve_pairs  # here: numba takes half a second to import
+        backend = choose_backend(config, cost_BNM.device, dtype, cost_BNM.shape[1], cost_BNM.shape[2])
+        if backend == "exact":
+            check_masses(a_BN, b_BM)
+            coupling_BNM, solution = solve_exact(cost_BNM, *balance_masses(a_BN, b_BM))
+            return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
+        tolerance, cap = config.tolerance, config.cap(epsilon)
+        if backend == "cpu":
+            from optical_ray.transport.cpu.solve import solve_pairs  # here: numba takes half a second to import
 
-                coupling_BNM, iterations_B = solve_pairs(cost_BNM, a_BN, b_BM, epsilon, config.tolerance, cap)
-                # Described in the precision it was solved in: rounding must not push a pair that met the tolerance over it.
-                wide = cost_BNM.double(), a_BN.double(), b_BM.double()
-                return describe_plan(coupling_BNM, *wide, epsilon, config.tolerance, iterations_B).to(dtype)
-            coupling_BNM, iterations_B = _solve_log(cost_BNM, a_BN, b_BM, ~empty_B, epsilon, config.tolerance, cap)
-        return describe_plan(coupling_BNM, cost_BNM, a_BN, b_BM, epsilon, config.tolerance, iterations_B)
+            threads = torch.get_num_threads()
+            coupling_BNM, solution = solve_pairs(
+                cost_BNM.to(wide), a_BN, b_BM, epsilon, tolerance, cap, config.stages(epsilon), start, threads
+            )
+            return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
+        check_masses(a_BN, b_BM)
+        a_BN, b_BM = balance_masses(a_BN, b_BM)
+        if backend == "triton":
+            from optical_ray.transport.gpu.fused import solve_on_gpu  # here: an extra
 
-
-def _solve_log(
-    cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, active_B: Tensor, epsilon: float, tolerance: float, cap: int
-) -> tuple[Tensor, Tensor]:
-    coupling_BNM = torch.zeros_like(cost_BNM)
-    iterations_B = torch.zeros(len(cost_BNM), dtype=torch.int64, device=cost_BNM.device)
-    index = active_B.nonzero().flatten()
-    if len(index) == 0:
-        return coupling_BNM, iterations_B
-    scaled = cost_BNM[index] / epsilon
-    a, b, log_a, log_b = a_BN[index], b_BM[index], a_BN[index].log(), b_BM[index].log()  # -inf at padding: no mass can reach it
-    f = scaled.masked_fill(log_b[:, None, :].isneginf(), torch.inf).amin(2).masked_fill(log_a.isneginf(), -torch.inf)
-    g = (scaled - f[:, :, None]).masked_fill(log_a[:, :, None].isneginf(), torch.inf).amin(1).masked_fill(log_b.isneginf(), -torch.inf)
-    for iteration in range(1, cap + 1):
-        # f and g are potentials over epsilon with the log masses absorbed, so log T = f + g - C / epsilon.
-        f = log_a - torch.logsumexp(g[:, None, :] - scaled, dim=2)
-        g = log_b - torch.logsumexp(f[:, :, None] - scaled, dim=1)
-        if iteration % CHECK_EVERY and iteration != cap:
-            continue
-        coupling = (f[:, :, None] + g[:, None, :] - scaled).exp()
-        done = (coupling.sum(2) - a).abs().sum(1) + (coupling.sum(1) - b).abs().sum(1) <= tolerance
-        if iteration == cap:
-            done = torch.ones_like(done)
-        coupling_BNM[index[done]] = coupling[done]
-        iterations_B[index[done]] = iteration
-        if done.all():
-            break
-        index, scaled, a, b, log_a, log_b, f, g = (item[~done] for item in (index, scaled, a, b, log_a, log_b, f, g))
-    return coupling_BNM, iterations_B
+            solution, rebuild = solve_on_gpu(cost_BNM, a_BN, b_BM, epsilon, tolerance, cap, start)
+            return finish(solution, rebuild, epsilon, config, dtype)
+        coupling_BNM, solution = solve_log_domain(
+            cost_BNM.detach().to(wide), a_BN.to(wide), b_BM.to(wide), epsilon, tolerance, cap, config.stages(epsilon), start
+        )
+        return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
 
 
-def _check(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor) -> None:
-    if cost_BNM.dim() != 3 or a_BN.shape != cost_BNM.shape[:2] or b_BM.shape != (cost_BNM.shape[0], cost_BNM.shape[2]):
+def choose_backend(config: SinkhornConfig, device: torch.device, dtype: torch.dtype, rows: int, columns: int) -> Backend:
+    """The backend for a shape on a device; an explicit choice that cannot serve it is an error.
+
+    Raises:
+        ValueError: the chosen backend does not serve this device, precision or shape.
+        ModuleNotFoundError: Triton is chosen and not installed.
+    """
+    if config.epsilon == 0.0:
+        return "exact"
+    if config.backend == "cpu" and device.type != "cpu":
+        raise ValueError(f"transport.backend=cpu: the tensors are on {device}; use torch or auto")
+    if config.backend in ("torch", "cpu"):
+        return config.backend
+    if device.type == "cpu" and config.backend == "auto":
+        return "cpu"
+    obstacle = _triton_obstacle(config, device, dtype, rows, columns)
+    if obstacle is None:
+        return "triton"
+    if config.backend == "auto":
+        return "torch"
+    if obstacle.startswith("Triton"):
+        raise ModuleNotFoundError(f"transport.backend=triton: {obstacle}")
+    raise ValueError(f"transport.backend=triton: {obstacle}; use torch or auto")
+
+
+def _triton_obstacle(config: SinkhornConfig, device: torch.device, dtype: torch.dtype, rows: int, columns: int) -> str | None:
+    if not has_triton():
+        return "Triton is not installed; `pip install 'optical-ray[gpu]'`, or use backend=torch"
+    from optical_ray.transport.gpu import kernel
+
+    if device.type != "cuda" and not kernel.INTERPRETED:
+        return f"the tensors are on {device}, and the kernel runs on CUDA devices"
+    if dtype == torch.float64 or config.tolerance < SINGLE_TOLERANCE:
+        return f"the kernel computes in float32; found {dtype} and a tolerance of {config.tolerance:g}, which needs float64"
+    if max(rows, columns) > kernel.MAX_TOKENS:
+        return f"the kernel takes up to {kernel.MAX_TOKENS} tokens a side, found {rows} and {columns}"
+    return None
+
+
+@cache
+def has_triton() -> bool:
+    """Triton can be imported (an extra; it comes with torch's CUDA builds)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def finish(
+    solution: Solution, build_coupling: Callable[[], Tensor], epsilon: float, config: SinkhornConfig, dtype: torch.dtype
+) -> TransportPlan:
+    """The plan of a solution, or the error that its broken pairs call for."""
+    if config.on_nonfinite == "raise" and solution.broken_B.any():
+        broken = solution.broken_B.nonzero().flatten().tolist()
+        raise NumericsError(
+            f"transport: NaN or infinite cost in pair {', '.join(map(str, broken[:8]))}{', ...' if len(broken) > 8 else ''} of the batch "
+            f"({len(broken)} of {len(solution.broken_B)}); look at those tokens, or set transport.on_nonfinite=skip to leave such pairs out"
+        )
+    return make_plan(solution, build_coupling, epsilon, config.tolerance, dtype)
+
+
+def _check_shapes(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, start: Potentials | None) -> None:
+    named = {"cost": cost_BNM, "a": a_BN, "b": b_BM} | ({} if start is None else {"start.f": start.f_BN, "start.g": start.g_BM})
+    for name, tensor in named.items():
+        if not tensor.is_floating_point():
+            hint = "; uniform_mass(mask) makes masses of a mask" if tensor.dtype == torch.bool else ""
+            raise ValueError(f"transport: {name} is {tensor.dtype}; expected a floating dtype{hint}")
+    places = {str(tensor.device) for tensor in named.values()}
+    if len(places) > 1:
+        raise ValueError(f"transport: tensors on {' and '.join(sorted(places))}; expected one device")
+    pairs, rows, columns = cost_BNM.shape if cost_BNM.dim() == 3 else (-1, -1, -1)
+    if a_BN.shape != (pairs, rows) or b_BM.shape != (pairs, columns):
         raise ValueError(
             f"transport: cost {list(cost_BNM.shape)}, a {list(a_BN.shape)}, b {list(b_BM.shape)}; expected [B, N, M], [B, N], [B, M]"
         )
-    for name, mass in (("a", a_BN), ("b", b_BM)):
-        if (mass < 0).any():
-            raise ValueError(f"transport: {name} holds a negative mass ({mass.min().item():.3g}); masses are probabilities")
-        total_B = mass.sum(1)
-        off_B = ((total_B - 1).abs() > MASS_TOLERANCE) & (total_B != 0) | total_B.isnan()
-        if off_B.any():
-            pair = int(off_B.nonzero()[0])
-            raise ValueError(f"transport: {name} of pair {pair} sums to {total_B[pair].item():.6g}; expected 1, or 0 for an empty side")
+    if start is not None and (start.f_BN.shape != a_BN.shape or start.g_BM.shape != b_BM.shape):
+        raise ValueError(
+            f"transport: start potentials {list(start.f_BN.shape)}, {list(start.g_BM.shape)}; expected {[pairs, rows]}, {[pairs, columns]}"
+        )

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from optical_ray.data.batches import Batch
 from optical_ray.encoders.interaction import TokenClouds, score
+from optical_ray.errors import NumericsError
 from optical_ray.runs import names
 from optical_ray.training.config import ObjectiveConfig, TrainingConfig
 from optical_ray.training.objectives import Distillation, contrastive_loss, group_scores
@@ -113,12 +116,16 @@ def test_two_halves_price_a_batch_as_one_whole(weights):
         return losses, student.weight.grad
 
     whole, gradient = price(batch, Parallel())
-    sums = []
+    sums, tables = [], []
 
     class Recorder(Parallel):
         def sum(self, values):
             sums.append(values)
             return values
+
+        def gather(self, rows):
+            tables.append(rows)
+            return rows
 
     halves = [part_of(batch, slice(0, 4)), part_of(batch, slice(4, 8))]
     for half in halves:
@@ -128,10 +135,39 @@ def test_two_halves_price_a_batch_as_one_whole(weights):
         def sum(self, values):
             return sums[0] + sums[1]
 
+        def gather(self, rows):
+            return torch.cat(tables)
+
     outcomes = [price(half, Reduced(rank, 2)) for rank, half in enumerate(halves)]
     torch.testing.assert_close((outcomes[0][1] + outcomes[1][1]) / 2, gradient, atol=1e-6, rtol=1e-5)
     for losses, _ in outcomes:
-        assert losses.scalars[names.LOSS] == pytest.approx(whole.scalars[names.LOSS], rel=1e-6)
+        assert losses.scalars == pytest.approx(whole.scalars, rel=1e-6)
+    if weights[0]:
+        assert whole.scalars[names.TRANSPORT_EMPTY] == 1
+
+
+def test_a_skipped_pair_counts_in_no_mean():
+    """Its teacher tokens are broken: the others are priced, and averaged, as if it were not there."""
+    batch = make_batch()
+    spoiled = replace(batch, teacher_BMD=batch.teacher_BMD.clone())
+    spoiled.teacher_BMD[3, 0] = float("nan")
+    without = replace(batch, teacher_mask_BM=batch.teacher_mask_BM.clone())
+    without.teacher_mask_BM[3] = False
+    config = ObjectiveConfig(transport=1.0, contrastive=0.0)
+
+    def price(part, solver):
+        student = Table()
+        losses = Distillation(config, GroundCost(None), solver, 4, Parallel())(student, part)
+        losses.total.backward()
+        return losses, student.weight.grad
+
+    skipped, gradient = price(spoiled, SinkhornConfig(on_nonfinite="skip"))
+    left_out, expected = price(without, SinkhornConfig())
+    torch.testing.assert_close(gradient, expected)
+    assert skipped.scalars[names.LOSS] == pytest.approx(left_out.scalars[names.LOSS])
+    assert (skipped.scalars[names.TRANSPORT_SKIPPED], left_out.scalars[names.TRANSPORT_SKIPPED]) == (1, 0)
+    with pytest.raises(NumericsError, match="pair 3 of the batch"):
+        price(spoiled, SinkhornConfig())
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
