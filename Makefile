@@ -9,7 +9,7 @@ BIN := .venv/bin
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
 
-test: .venv/ready
+test: .venv/test-ready
 	RAY_ADDRESS=local $(BIN)/python -m pytest
 
 check: .venv/ready
@@ -27,6 +27,11 @@ format: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_EXTRA) -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/test-ready: .venv/ready requirements-test.lock
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock; \
+	else echo "No Triton for this machine: the tests of the GPU kernel will be skipped"; fi
 	@touch $@
 
 clean:

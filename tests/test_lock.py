@@ -7,16 +7,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def lock_lines():
-    return [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+def lock_lines(name="requirements.lock"):
+    return [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
 
 
 def test_every_line_is_a_name_and_a_public_version():
-    assert [line for line in lock_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", line)] == []
+    lines = [*lock_lines(), *lock_lines("requirements-test.lock")]
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", line)] == []
 
 
 def test_every_dependency_is_locked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"], *project["build-system"]["requires"]]
-    normal = {re.split(r"==", line)[0].lower().replace("_", "-") for line in lock_lines()}
+    extras = [wanted for group in project["project"]["optional-dependencies"].values() for wanted in group]
+    wanted = [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"], *project["build-system"]["requires"]]
+    normal = {re.split(r"==", line)[0].lower().replace("_", "-") for line in [*lock_lines(), *lock_lines("requirements-test.lock")]}
     assert [name for text in wanted if (name := re.split(r"[\[<>=]", text)[0].lower().replace("_", "-")) not in normal] == []

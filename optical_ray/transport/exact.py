@@ -7,6 +7,8 @@ from torch import Tensor
 
 from optical_ray.transport.plan import Potentials, Solution, describe_coupling
 
+EXACT_TOLERANCE = 1e-6  # L1 mass; the simplex moves masses about, and misses by rounding alone
+
 
 def solve_exact(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor) -> tuple[Tensor, Solution]:
     """Optimal couplings [B, N, M] and the dual potentials of the linear program; zero iterations. Runs on the CPU in float64."""
@@ -29,6 +31,6 @@ def solve_exact(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor) -> tuple[Tensor, S
         coupling_BNM[pair, rows[:, None], columns[None, :]] = torch.as_tensor(plan)
         f_BN[pair, rows], g_BM[pair, columns] = torch.as_tensor(found["u"]), torch.as_tensor(found["v"])
     iterations_B = torch.zeros(len(cost_BNM), dtype=torch.int64)
-    solution = describe_coupling(coupling_BNM, cost_BNM, a_BN, b_BM, Potentials(f_BN, g_BM), 0.0, iterations_B, broken_B)
+    solution = describe_coupling(coupling_BNM, cost_BNM, a_BN, b_BM, Potentials(f_BN, g_BM), 0.0, EXACT_TOLERANCE, iterations_B, broken_B)
     moved = {name: getattr(solution, name).to(device) for name in Solution.__slots__}
     return coupling_BNM.to(device), Solution(**moved)

@@ -65,7 +65,7 @@ def solve_log_domain(
             index, cost, a, b, log_a, log_b, g, next_f = (item[go_on] for item in (index, cost, a, b, log_a, log_b, g, next_f))
         f = next_f
     potentials = Potentials(f_BN.masked_fill(a_BN == 0, 0.0), g_BM.masked_fill(b_BM == 0, 0.0))
-    return coupling_BNM, describe_coupling(coupling_BNM, cost_BNM, a_BN, b_BM, potentials, epsilon, iterations_B, broken_B)
+    return coupling_BNM, describe_coupling(coupling_BNM, cost_BNM, a_BN, b_BM, potentials, epsilon, tolerance, iterations_B, broken_B)
 
 
 def _plausible(g_BM: Tensor, b_BM: Tensor, cost_BNM: Tensor, epsilon: float) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from optical_ray.transport.cost import GroundCost, cosine_cost
 from optical_ray.transport.gradient import regularised_cost, transport_cost
+from optical_ray.transport.marginals import check_masses
 from optical_ray.transport.plan import Diagnostics, TransportPlan
 from optical_ray.transport.sinkhorn import SinkhornConfig, choose_backend, solve_sinkhorn
 
@@ -117,6 +118,7 @@ def _mass(given_BN: Tensor | None, mask_BN: Tensor, tokens_BND: Tensor, cost: Gr
         raise ValueError(f"transport: {side} masses {list(given_BN.shape)}; expected {list(mask_BN.shape)}, as the mask")
     if (given_BN[~mask_BN] != 0).any():
         raise ValueError(f"transport: a {side} mass lies on a token that the mask leaves out; masses must be 0 there")
+    check_masses(**{f"{side}_mass": given_BN})
     return given_BN
 
 

@@ -60,9 +60,9 @@ def mass_slack(mass_BN: Tensor) -> float:
     return COARSE_SLACK if mass_BN.dtype in (torch.float16, torch.bfloat16) else MASS_SLACK
 
 
-def check_masses(a_BN: Tensor, b_BM: Tensor) -> None:
-    """Raise ValueError, naming the pair, unless every side's masses are non-negative and sum to 1, or are all 0."""
-    for name, mass in (("a", a_BN), ("b", b_BM)):
+def check_masses(**named: Tensor) -> None:
+    """Raise ValueError, naming mass and pair, unless every side's masses are non-negative and sum to 1, or are all 0."""
+    for name, mass in named.items():
         if (mass < 0).any():
             raise ValueError(f"transport: {name} holds a negative mass ({mass.min().item():.3g}); masses are probabilities")
         total_B = mass.sum(1, dtype=torch.float64)

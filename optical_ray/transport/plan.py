@@ -35,6 +35,8 @@ class Solution:
     normalised_entropy_B: Tensor
     cost_std_B: Tensor
     iterations_B: Tensor
+    converged_B: Tensor
+    """Judged in the precision of the solve, so that rounding pushes no pair over the tolerance; False for a broken one."""
     empty_B: Tensor
     broken_B: Tensor
     """A real entry of the cost is NaN or infinite, bool: the pair was left out."""
@@ -163,6 +165,7 @@ def describe_coupling(
     b_BM: Tensor,
     potentials: Potentials,
     epsilon: float,
+    tolerance: float,
     iterations_B: Tensor,
     broken_B: Tensor,
 ) -> Solution:
@@ -170,7 +173,7 @@ def describe_coupling(
     rows_BN, columns_BM = coupling_BNM.sum(2), coupling_BNM.sum(1)
     empty_B = (a_BN.sum(1) == 0) | (b_BM.sum(1) == 0)
     solved_B = ~(empty_B | broken_B)
-    violation_B = (rows_BN - a_BN).abs().sum(1) + (columns_BM - b_BM).abs().sum(1)
+    violation_B = ((rows_BN - a_BN).abs().sum(1) + (columns_BM - b_BM).abs().sum(1)).masked_fill(~solved_B, 0.0)
     cost_B = (coupling_BNM * cost_BNM).sum((1, 2))
     entropy_B = -torch.xlogy(coupling_BNM, coupling_BNM).sum((1, 2))
     crossed_B = torch.xlogy(rows_BN, a_BN).sum(1) + torch.xlogy(columns_BM, b_BM).sum(1)
@@ -184,26 +187,25 @@ def describe_coupling(
         g_BM=potentials.g_BM,
         cost_B=cost_B,
         regularised_cost_B=cost_B - (epsilon * (entropy_B + crossed_B)).masked_fill(~solved_B, 0.0),
-        violation_B=violation_B.masked_fill(~solved_B, 0.0),
+        violation_B=violation_B,
         normalised_entropy_B=torch.where(forced_B, torch.nan, entropy_B / independent_B),
         cost_std_B=(off_BNM.square().sum((1, 2)) / (count_B - 1).clamp_min(1)).sqrt(),
         iterations_B=iterations_B,
+        converged_B=(violation_B <= tolerance) & ~broken_B,
         empty_B=empty_B,
         broken_B=broken_B,
     )
 
 
-def make_plan(
-    solution: Solution, build_coupling: Callable[[], Tensor], epsilon: float, tolerance: float, dtype: torch.dtype
-) -> TransportPlan:
-    """The plan in the caller's precision; judged in the solver's, so that rounding pushes no pair over the tolerance."""
+def make_plan(solution: Solution, build_coupling: Callable[[], Tensor], epsilon: float, dtype: torch.dtype) -> TransportPlan:
+    """The plan of a solution, in the caller's precision."""
     return TransportPlan(
         epsilon=epsilon,
         potentials=Potentials(solution.f_BN.to(dtype), solution.g_BM.to(dtype)),
         cost_B=solution.cost_B.to(dtype),
         regularised_cost_B=solution.regularised_cost_B.to(dtype),
         violation_B=solution.violation_B.to(dtype),
-        converged_B=(solution.violation_B <= tolerance) & ~solution.broken_B,
+        converged_B=solution.converged_B,
         empty_B=solution.empty_B,
         skipped_B=solution.broken_B,
         iterations_B=solution.iterations_B,

@@ -100,13 +100,13 @@ def solve_sinkhorn(
         ModuleNotFoundError: `backend="triton"` without Triton.
     """
     _check_shapes(cost_BNM, a_BN, b_BM, start)
-    with torch.no_grad(), torch.autocast(cost_BNM.device.type, enabled=False):
+    with torch.no_grad():
         dtype = torch.float64 if cost_BNM.dtype == torch.float64 else torch.float32
         wide = torch.float64 if config.tolerance < SINGLE_TOLERANCE else dtype
         epsilon = config.epsilon * unit
         backend = choose_backend(config, cost_BNM.device, dtype, cost_BNM.shape[1], cost_BNM.shape[2])
         if backend == "exact":
-            check_masses(a_BN, b_BM)
+            check_masses(a=a_BN, b=b_BM)
             coupling_BNM, solution = solve_exact(cost_BNM, *balance_masses(a_BN, b_BM))
             return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
         tolerance, cap = config.tolerance, config.cap(epsilon)
@@ -118,16 +118,17 @@ def solve_sinkhorn(
                 cost_BNM.to(wide), a_BN, b_BM, epsilon, tolerance, cap, config.stages(epsilon), start, threads
             )
             return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
-        check_masses(a_BN, b_BM)
+        check_masses(a=a_BN, b=b_BM)
         a_BN, b_BM = balance_masses(a_BN, b_BM)
         if backend == "triton":
             from optical_ray.transport.gpu.fused import solve_on_gpu  # here: an extra
 
             solution, rebuild = solve_on_gpu(cost_BNM, a_BN, b_BM, epsilon, tolerance, cap, start)
             return finish(solution, rebuild, epsilon, config, dtype)
-        coupling_BNM, solution = solve_log_domain(
-            cost_BNM.detach().to(wide), a_BN.to(wide), b_BM.to(wide), epsilon, tolerance, cap, config.stages(epsilon), start
-        )
+        with torch.autocast(cost_BNM.device.type, enabled=False):
+            coupling_BNM, solution = solve_log_domain(
+                cost_BNM.detach().to(wide), a_BN.to(wide), b_BM.to(wide), epsilon, tolerance, cap, config.stages(epsilon), start
+            )
         return finish(solution, Held(coupling_BNM.to(dtype)), epsilon, config, dtype)
 
 
@@ -161,7 +162,7 @@ def _triton_obstacle(config: SinkhornConfig, device: torch.device, dtype: torch.
         return "Triton is not installed; `pip install 'optical-ray[gpu]'`, or use backend=torch"
     from optical_ray.transport.gpu import kernel
 
-    if device.type != "cuda" and not kernel.INTERPRETED:
+    if device.type != "cuda" and not kernel.is_interpreted():
         return f"the tensors are on {device}, and the kernel runs on CUDA devices"
     if dtype == torch.float64 or config.tolerance < SINGLE_TOLERANCE:
         return f"the kernel computes in float32; found {dtype} and a tolerance of {config.tolerance:g}, which needs float64"
@@ -186,7 +187,7 @@ def finish(
             f"transport: NaN or infinite cost in pair {', '.join(map(str, broken[:8]))}{', ...' if len(broken) > 8 else ''} of the batch "
             f"({len(broken)} of {len(solution.broken_B)}); look at those tokens, or set transport.on_nonfinite=skip to leave such pairs out"
         )
-    return make_plan(solution, build_coupling, epsilon, config.tolerance, dtype)
+    return make_plan(solution, build_coupling, epsilon, dtype)
 
 
 def _check_shapes(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, start: Potentials | None) -> None:
@@ -195,9 +196,9 @@ def _check_shapes(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor, start: Potential
         if not tensor.is_floating_point():
             hint = "; uniform_mass(mask) makes masses of a mask" if tensor.dtype == torch.bool else ""
             raise ValueError(f"transport: {name} is {tensor.dtype}; expected a floating dtype{hint}")
-    places = {str(tensor.device) for tensor in named.values()}
-    if len(places) > 1:
-        raise ValueError(f"transport: tensors on {' and '.join(sorted(places))}; expected one device")
+    devices = {tensor.device for tensor in named.values()}
+    if len(devices) > 1:
+        raise ValueError(f"transport: tensors on {' and '.join(sorted(map(str, devices)))}; expected one device")
     pairs, rows, columns = cost_BNM.shape if cost_BNM.dim() == 3 else (-1, -1, -1)
     if a_BN.shape != (pairs, rows) or b_BM.shape != (pairs, columns):
         raise ValueError(

@@ -263,7 +263,7 @@ def test_a_loss_survives_pickling(clouds):
         (lambda c: c | {"cost": GroundCost(torch.zeros(4))}, "the centre has 4 dimensions, student tokens 6"),
         (lambda c: c | {"student_mass_BN": uniform_mass(c["student_mask"])[:, :3]}, r"student masses \[5, 3\]; expected \[5, 9\]"),
         (lambda c: c | {"student_mass_BN": torch.full(c["student_mask"].shape, 1 / 9)}, "lies on a token that the mask leaves out"),
-        (lambda c: c | {"teacher_mass_BM": 2 * uniform_mass(c["teacher_mask"])}, "b of pair 0 sums to 2"),
+        (lambda c: c | {"teacher_mass_BM": 2 * uniform_mass(c["teacher_mask"])}, "teacher_mass of pair 0 sums to 2"),
     ],
 )
 def test_shapes_dtypes_and_masses_are_checked(clouds, change, message):

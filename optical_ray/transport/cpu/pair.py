@@ -5,13 +5,56 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from optical_ray.transport.cpu import passes
+from optical_ray.transport.cpu import passes, simd
 from optical_ray.transport.cpu.newton import newton_step
 from optical_ray.transport.log_domain import SAFETY, STAGE_ITERATIONS
 
 ABSORB_BEYOND = 1e6  # scalings beyond it go into the potentials: what K lost to underflow is below 1e-26 of the mass
 NEWTON_AFTER = 60  # iterations; a Newton step costs 80 (32 x 32) to 150 (64 x 64) of them, and saves up to thousands
 FIRST_RIDGE, LAST_RIDGE = 1e-4, 1e-1
+
+
+@njit(nogil=True)
+def solve_listed(
+    counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics, matrices, vectors, doubles, places
+):
+    """Pair after pair, the next by a counter that all threads share, until none is left; the last four are this thread's scratch."""
+    _, rows_end, columns_end = cost.shape
+    short, long = passes.round_up(min(rows_end, columns_end)), passes.round_up(max(rows_end, columns_end))
+    square = short * long
+    scratch = (matrices[:square], matrices[square : 2 * square], matrices[2 * square :])
+    parts = (
+        vectors[:long], vectors[long : 2 * long], vectors[2 * long : 3 * long], vectors[3 * long : 4 * long], vectors[4 * long : 5 * long],
+        vectors[5 * long : 6 * long], vectors[6 * long : 7 * long], vectors[7 * long : 8 * long], vectors[8 * long :],
+    )  # fmt: skip
+    sums = (doubles[:long], doubles[long : 2 * long], doubles[2 * long : 3 * long], doubles[5 * long :])
+    a_real, b_real = doubles[3 * long : 4 * long], doubles[4 * long : 5 * long]
+    rows, columns = places[:long], places[long:]
+    while True:
+        pair = simd.next_index(counter)
+        if pair >= len(cost):
+            return
+        coupling[pair] = 0
+        n, a_proper = passes.weigh(a[pair], slack, rows, a_real)
+        m, b_proper = passes.weigh(b[pair], slack, columns, b_real)
+        if not (a_proper and b_proper):
+            statistics[pair, passes.IMPROPER] = 1
+        elif n == 0 or m == 0:
+            statistics[pair, passes.EMPTY] = 1
+            statistics[pair, passes.CONVERGED] = 1
+            statistics[pair, passes.ENTROPY] = np.nan
+            f[pair] = 0
+            g[pair] = 0
+        elif n <= m:
+            solve_pair(
+                cost[pair], False, rows[:n], columns[:m], a_real, b_real, epsilon, tolerance, cap, stages, warm,
+                coupling[pair], f[pair], g[pair], statistics[pair], scratch, parts, sums,
+            )  # fmt: skip
+        else:
+            solve_pair(
+                cost[pair], True, columns[:m], rows[:n], b_real, a_real, epsilon, tolerance, cap, stages, warm,
+                coupling[pair], g[pair], f[pair], statistics[pair], scratch, parts, sums,
+            )  # fmt: skip
 
 
 @njit(nogil=True)
@@ -67,7 +110,7 @@ def solve_pair(
         passes.times(kernel_t, v, row_sum, m, tall)
         error = passes.row_error(u, row_sum, row_mass, tall)  # columns are exact, so the rows' error is all there is
         if in_stage > 0 and stages > 0 and (error <= target or in_stage >= STAGE_ITERATIONS):
-            passes.absorb(reduced, u, v, n, m, wide, f_total, g_total, shift_rows, shift_columns)
+            passes.absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, shift_rows, shift_columns)
             passes.halve_epsilon(reduced, n, m, wide, f_total, g_total)
             passes.form_kernel(reduced, kernel, kernel_t, n, wide, tall)
             stages -= 1
@@ -78,7 +121,7 @@ def solve_pair(
         iterations += 1
         in_stage += 1
         if stages == 0 and in_stage > newton_at:
-            passes.absorb(reduced, u, v, n, m, wide, f_total, g_total, shift_rows, shift_columns)
+            passes.absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, shift_rows, shift_columns)
             passes.form_kernel(reduced, kernel, kernel_t, n, wide, tall)
             passes.times(kernel_t, v, row_sum, m, tall)
             moved, ridge = newton_step(
@@ -93,11 +136,32 @@ def solve_pair(
         passes.times(kernel, u, column_sum, n, wide)
         passes.update(column_mass, column_sum, v, wide)
         if passes.peak(u, tall) > ABSORB_BEYOND or passes.peak(v, wide) > ABSORB_BEYOND:
-            passes.absorb(reduced, u, v, n, m, wide, f_total, g_total, shift_rows, shift_columns)
+            passes.absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, shift_rows, shift_columns)
             passes.form_kernel(reduced, kernel, kernel_t, n, wide, tall)
 
     statistics[passes.ITERATIONS] = iterations
-    passes.finish(rows, columns, a, b, epsilon, reduced, kernel, u, v, wide, shift_columns, column_sum, f_total, g_total, f, g, statistics)
+    logs = row_sum, shift_columns, shift_rows, scratch
+    passes.finish(
+        rows,
+        columns,
+        row_mass,
+        column_mass,
+        epsilon,
+        reduced,
+        kernel,
+        u,
+        v,
+        wide,
+        tall,
+        column_sum,
+        f_total,
+        g_total,
+        logs,
+        f,
+        g,
+        statistics,
+    )
+    statistics[passes.CONVERGED] = statistics[passes.VIOLATION] <= tolerance
     if turned:
         passes.transpose(kernel, kernel_t, wide, tall)
         passes.scatter(kernel_t, tall, columns, rows, coupling)

@@ -15,7 +15,7 @@ from optical_ray.transport.marginals import LEAST_MASS
 
 TINY = 1e-37  # floor of a sum that is divided by; only padding reaches it
 FAR = 3e38  # reduced cost of padding
-COST, REGULARISED, VIOLATION, ENTROPY, SPREAD, ITERATIONS, EMPTY, BROKEN, IMPROPER = range(9)  # columns of the statistics
+COST, REGULARISED, VIOLATION, ENTROPY, SPREAD, ITERATIONS, CONVERGED, EMPTY, BROKEN, IMPROPER = range(10)  # columns of the statistics
 
 
 @njit(nogil=True)
@@ -125,14 +125,19 @@ def reduce(reduced, f, g, n, m, wide, f_total, g_total):
 
 
 @njit(nogil=True)
-def absorb(reduced, u, v, n, m, wide, f_total, g_total, f, g):
+def logarithms(values, target, width):
+    """ln of a padded vector; something finite at padding."""
+    for at in range(0, width, simd.lanes(values)):
+        simd.store(target, at, simd.log(values, simd.load(values, at)))
+
+
+@njit(nogil=True)
+def absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, f, g):
     """Take the scalings out of the plan and into the potentials: afterwards T = exp(-S), and u and v are 1."""
-    for i in range(n):
-        f[i] = np.log(u[i])
-        u[i] = 1
-    for j in range(m):
-        g[j] = np.log(v[j])
-        v[j] = 1
+    logarithms(u, f, tall)
+    logarithms(v, g, wide)
+    u[:n] = 1
+    v[:m] = 1
     reduce(reduced, f, g, n, m, wide, f_total, g_total)
 
 
@@ -262,30 +267,33 @@ def peak(scaling, width):
 
 
 @njit(nogil=True)
-def finish(rows, columns, a, b, epsilon, reduced, kernel, u, v, wide, log_v, column_sum, f_total, g_total, f, g, statistics):
+def finish(
+    rows, columns, row_mass, column_mass, epsilon, reduced, kernel, u, v, wide, tall, column_sum, f_total, g_total, logs, f, g, statistics
+):
     """Turn K into the plan, and say what it is: <T, C>, the entropy, the violation, potentials in KL form."""
     n, m = len(rows), len(columns)
-    for j in range(m):
-        log_v[j] = np.log(v[j])
-        g_total[j] += log_v[j]
+    log_u, log_v, log_a, log_b = logs
+    logarithms(u, log_u, tall)
+    logarithms(v, log_v, wide)
+    logarithms(row_mass, log_a, tall)
+    logarithms(column_mass, log_b, wide)
     log_v[m:wide] = 0
     f[:] = 0
     g[:] = 0
     entropy, independent, crossed, price, error = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         at = i * wide
-        log_scale = np.log(u[i])
-        scale, log_u = simd.splat(kernel, u[i]), simd.splat(kernel, log_scale)
+        scale, log_scale = simd.splat(kernel, u[i]), simd.splat(kernel, log_u[i])
         surprise, mass = simd.splat(kernel, 0.0), simd.splat(kernel, 0.0)
         for j in range(0, wide, simd.lanes(kernel)):
             plan = simd.multiply(simd.multiply(scale, simd.load(kernel, at + j)), simd.load(v, j))
-            log_plan = simd.subtract(simd.add(log_u, simd.load(log_v, j)), simd.load(reduced, at + j))
+            log_plan = simd.subtract(simd.add(log_scale, simd.load(log_v, j)), simd.load(reduced, at + j))
             surprise = simd.fma(plan, log_plan, surprise)
             mass = simd.add(mass, plan)
             simd.store(kernel, at + j, plan)
         entropy -= float(simd.total(surprise))
-        sent, wanted, potential = float(simd.total(mass)), a[i], f_total[i] + log_scale
-        log_mass = np.log(wanted)
+        sent, wanted = float(simd.total(mass)), float(row_mass[i])
+        potential, log_mass = f_total[i] + float(log_u[i]), float(log_a[i])
         f[rows[i]] = epsilon * (potential - log_mass)
         independent -= wanted * log_mass
         error += abs(sent - wanted)
@@ -294,13 +302,13 @@ def finish(rows, columns, a, b, epsilon, reduced, kernel, u, v, wide, log_v, col
     v[:n] = 1
     times(kernel, v, column_sum, n, wide)
     for j in range(m):
-        received, wanted = float(column_sum[j]), b[j]
-        log_mass = np.log(wanted)
-        g[columns[j]] = epsilon * (g_total[j] - log_mass)
+        received, wanted = float(column_sum[j]), float(column_mass[j])
+        potential, log_mass = g_total[j] + float(log_v[j]), float(log_b[j])
+        g[columns[j]] = epsilon * (potential - log_mass)
         independent -= wanted * log_mass
         error += abs(received - wanted)
         crossed += received * log_mass
-        price += received * g_total[j]
+        price += received * potential
     # log T = (f + g - C) / epsilon, summed against T: the price needs no second look at the cost.
     statistics[COST] = epsilon * (price + entropy)
     statistics[REGULARISED] = epsilon * (price - crossed)

@@ -257,6 +257,72 @@ def exp(like, x):
 
 
 @intrinsic
+def _exponent(_: Any, x: Any) -> Any:
+    """The power of two below each lane, as a float."""
+    bits, mantissa = (32, 23) if x.scalar == types.float32 else (64, 52)
+    bias = (1 << (bits - mantissa - 2)) - 1
+    whole = ir.VectorType(ir.IntType(bits), x.lanes)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        shifted = builder.lshr(builder.bitcast(arguments[0], whole), ir.Constant(whole, [mantissa] * x.lanes))
+        return builder.sitofp(builder.sub(shifted, ir.Constant(whole, [bias] * x.lanes)), x.ir)
+
+    return x(x), code
+
+
+@intrinsic
+def _mantissa(_: Any, x: Any) -> Any:
+    """Each lane over the power of two below it, in [1, 2)."""
+    bits, mantissa = (32, 23) if x.scalar == types.float32 else (64, 52)
+    bias = (1 << (bits - mantissa - 2)) - 1
+    whole = ir.VectorType(ir.IntType(bits), x.lanes)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kept = builder.and_(builder.bitcast(arguments[0], whole), ir.Constant(whole, [(1 << mantissa) - 1] * x.lanes))
+        return builder.bitcast(builder.or_(kept, ir.Constant(whole, [bias << mantissa] * x.lanes)), x.ir)
+
+    return x(x), code
+
+
+@intrinsic
+def _where_above(_: Any, x: Any, limit: Any, chosen: Any, other: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", arguments[0], arguments[1]), arguments[2], arguments[3])
+
+    return chosen(x, limit, chosen, other), code
+
+
+@njit(inline="always")
+def log(like, x):
+    """ln x of positive normal numbers, to a few units in the last place; something finite for 0.
+
+    x = 2^e m with m in [1/sqrt(2), sqrt(2)], and 2 atanh((m - 1) / (m + 1)) as a series.
+    """
+    one, root = splat(like, 1.0), splat(like, 1.4142135623730951)
+    fraction, exponent = _mantissa(x), _exponent(x)
+    exponent = _where_above(fraction, root, add(exponent, one), exponent)
+    fraction = _where_above(fraction, root, multiply(fraction, splat(like, 0.5)), fraction)
+    ratio = divide(subtract(fraction, one), add(fraction, one))
+    square = multiply(ratio, ratio)
+    series = splat(like, 1.0 / 9.0)
+    if lanes(like) != 16:
+        series = splat(like, 1.0 / 23.0)
+        series = fma(series, square, splat(like, 1.0 / 21.0))
+        series = fma(series, square, splat(like, 1.0 / 19.0))
+        series = fma(series, square, splat(like, 1.0 / 17.0))
+        series = fma(series, square, splat(like, 1.0 / 15.0))
+        series = fma(series, square, splat(like, 1.0 / 13.0))
+        series = fma(series, square, splat(like, 1.0 / 11.0))
+        series = fma(series, square, splat(like, 1.0 / 9.0))
+    series = fma(series, square, splat(like, 1.0 / 7.0))
+    series = fma(series, square, splat(like, 1.0 / 5.0))
+    series = fma(series, square, splat(like, 1.0 / 3.0))
+    series = fma(series, square, one)
+    small = fma(multiply(ratio, splat(like, 2.0)), series, multiply(exponent, splat(like, LN2_REST)))
+    return fma(exponent, splat(like, LN2_HIGH), small)
+
+
+@intrinsic
 def next_index(_: Any, counter: Any) -> Any:
     """Fetch and increment an int64 array's first entry, atomically: how threads share one list of work."""
 

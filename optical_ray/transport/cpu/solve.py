@@ -12,6 +12,7 @@ B pairs, N student tokens, M teacher tokens.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from numba import njit
@@ -26,11 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optical_ray.transport.cpu import passes, simd
-from optical_ray.transport.cpu.pair import solve_pair
+from optical_ray.transport.cpu.pair import solve_listed
 from optical_ray.transport.marginals import check_masses, mass_slack
 from optical_ray.transport.plan import Potentials, Solution
 
-WORK_PER_THREAD = 10_000  # entries that a further thread must have before waking it pays
+WORK_PER_THREAD = 20_000  # entries, padding included, that a further thread must have before waking it pays
 
 
 def solve_pairs(
@@ -64,118 +66,137 @@ def solve_pairs(
     cost = cost_BNM.detach().contiguous().numpy()
     a, b = a_BN.detach().double().contiguous().numpy(), b_BM.detach().double().contiguous().numpy()
     pairs, rows, columns = cost.shape
-    coupling, statistics, counter = np.empty_like(cost), np.zeros((pairs, 9)), np.zeros(1, np.int64)
+    coupling, statistics = np.empty_like(cost), np.zeros((pairs, 10))
     if start is None:
         f, g = np.zeros((pairs, rows), cost.dtype), np.zeros((pairs, columns), cost.dtype)
     else:
         f, g = (np.array(side.detach().numpy(), cost.dtype) for side in (start.f_BN, start.g_BM))
         stages = 0
     slack = max(mass_slack(a_BN), mass_slack(b_BM))
-    sizes = np.count_nonzero(a, axis=1) * np.count_nonzero(b, axis=1)
-    order = np.argsort(-sizes, kind="stable")  # the largest first: what is left at the end is small, and threads finish together
-    given = counter, order, cost, a, b, slack, epsilon, tolerance, cap, stages, start is not None, coupling, f, g, statistics
-    helpers = max(0, min(threads, int(sizes.sum()) // WORK_PER_THREAD) - 1)
-    waiting = [_pool(helpers).submit(_work, *given) for _ in range(helpers)]
-    _work(*given)
-    for helper in waiting:
-        helper.result()
+    threads = max(1, min(threads, cost.size // WORK_PER_THREAD))
+    _run(threads, cost, a, b, slack, epsilon, tolerance, cap, stages, start is not None, coupling, f, g, statistics)
     if statistics[:, passes.IMPROPER].any():
-        check_masses(a_BN, b_BM)
-    found = torch.from_numpy(statistics).unbind(1)
+        check_masses(a=a_BN, b=b_BM)
+    flags = torch.from_numpy(statistics[:, passes.ITERATIONS :].T.astype(np.int64))
+    numbers = torch.from_numpy(statistics[:, : passes.ITERATIONS].T.astype(cost.dtype))
+    converged_B, empty_B, broken_B = flags[1:4].bool().unbind(0)
     return torch.from_numpy(coupling), Solution(
         f_BN=torch.from_numpy(f),
         g_BM=torch.from_numpy(g),
-        cost_B=found[passes.COST],
-        regularised_cost_B=found[passes.REGULARISED],
-        violation_B=found[passes.VIOLATION],
-        normalised_entropy_B=found[passes.ENTROPY],
-        cost_std_B=found[passes.SPREAD],
-        iterations_B=found[passes.ITERATIONS].long(),
-        empty_B=found[passes.EMPTY] > 0,
-        broken_B=found[passes.BROKEN] > 0,
+        cost_B=numbers[passes.COST],
+        regularised_cost_B=numbers[passes.REGULARISED],
+        violation_B=numbers[passes.VIOLATION],
+        normalised_entropy_B=numbers[passes.ENTROPY],
+        cost_std_B=numbers[passes.SPREAD],
+        iterations_B=flags[0],
+        converged_B=converged_B,
+        empty_B=empty_B,
+        broken_B=broken_B,
     )
+
+
+def _run(threads: int, cost: NDArray[Any], *given: Any) -> None:
+    """Share the pairs out: threads take the next one from a counter until none is left."""
+    counter, scratch = np.zeros(1, np.int64), _scratch.of(threads, cost.shape[1], cost.shape[2], cost.dtype)
+    alone, together = _compiled()
+    if threads == 1:
+        alone(counter, cost, *given, *(kind[0] for kind in scratch))
+    elif _has_safe_pool():
+        most = min(threads, numba.config.NUMBA_NUM_THREADS)  # more threads than cores would wait for each other
+        before = numba.get_num_threads()
+        numba.set_num_threads(most)
+        together(most, counter, cost, *given, *scratch)
+        numba.set_num_threads(before)
+    else:
+        rest = [_pool(threads - 1).submit(alone, counter, cost, *given, *(kind[place] for kind in scratch)) for place in range(1, threads)]
+        alone(counter, cost, *given, *(kind[0] for kind in scratch))
+        for helper in rest:
+            helper.result()
+
+
+@cache
+def _has_safe_pool() -> bool:
+    """Numba can run threads on OpenMP (or TBB): they start within microseconds, and callers in several Python threads may share them.
+
+    Numba's own pool, the only one where there is no libgomp, allows neither: Python's threads are used then (80 us to start).
+    """
+    if numba.config.THREADING_LAYER == "workqueue":
+        return False
+    return any(_importable(f"numba.np.ufunc.{pool}") for pool in ("omppool", "tbbpool"))
+
+
+def _importable(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 @cache
 def _pool(helpers: int) -> ThreadPoolExecutor:
-    """Threads that wait between two calls; made on first use."""
     return ThreadPoolExecutor(helpers, "sinkhorn")
 
 
 class _Scratch(threading.local):
-    """A thread's working memory, kept between calls: what one pair needs, whatever the batch."""
+    """Working memory of each calling thread, kept between calls: what one pair needs for every thread, whatever the batch."""
 
-    sizes: tuple[int, int, Any] | None = None
-    arrays: tuple[tuple[NDArray[Any], ...], ...] = ()
+    key: tuple[Any, ...] = ()
+    arrays: tuple[NDArray[Any], ...] = ()
 
-    def of(self, rows: int, columns: int, dtype: Any) -> tuple[tuple[NDArray[Any], ...], ...]:
+    def of(self, threads: int, rows: int, columns: int, dtype: Any) -> tuple[NDArray[Any], ...]:
         short, long = (-(-side // simd.BLOCK) * simd.BLOCK for side in (min(rows, columns), max(rows, columns)))
-        if self.sizes != (short, long, dtype):
-            matrices = tuple(_aligned(short * long, dtype) for _ in range(3))
-            vectors = (*(_aligned(long, dtype) for _ in range(8)), _aligned(4 * short, dtype))
-            doubles = (*(_aligned(long, np.dtype(np.float64)) for _ in range(3)), _aligned(short * short, np.dtype(np.float64)))
-            masses = (np.empty(long), np.empty(long))
-            places = (np.empty(long, np.int64), np.empty(long, np.int64))
-            self.sizes, self.arrays = (short, long, dtype), (matrices, vectors, doubles, masses, places)
+        if self.key != (threads, short, long, dtype):
+            double = np.dtype(np.float64)
+            self.arrays = (
+                _aligned(threads, 3 * short * long, dtype),
+                _aligned(threads, 12 * long, dtype),
+                _aligned(threads, 5 * long + short * short, double),
+                np.empty((threads, 2 * long), np.int64),
+            )
+            self.key = threads, short, long, dtype
         return self.arrays
 
 
 _scratch = _Scratch()
 
 
-def _aligned(count: int, dtype: Any) -> NDArray[Any]:
-    """Entries that begin on a cache line: a vector that straddles two costs two loads."""
-    raw = np.empty(count * dtype.itemsize + 64, np.uint8)
+def _aligned(threads: int, count: int, dtype: Any) -> NDArray[Any]:
+    """Rows that begin on a cache line: a vector that straddles two costs two loads."""
+    raw = np.empty(threads * count * dtype.itemsize + 64, np.uint8)
     offset = -raw.ctypes.data % 64
-    return raw[offset : offset + count * dtype.itemsize].view(dtype)
-
-
-def _work(counter: NDArray[Any], order: NDArray[Any], cost: NDArray[Any], *rest: Any) -> None:
-    """One thread's part: pair after pair from the shared list."""
-    _compiled()(counter, order, cost, *rest, *_scratch.of(cost.shape[1], cost.shape[2], cost.dtype))
+    rows: NDArray[Any] = raw[offset : offset + threads * count * dtype.itemsize].view(dtype).reshape(threads, count)
+    return rows
 
 
 @cache
-def _compiled() -> Callable[..., None]:
-    """Pair after pair, without the GIL, until the shared list is empty.
+def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
+    """The list of pairs solved by one thread, and by several, without the GIL.
 
-    Numba caches machine code on disk, keyed by this file and by what the function closes over: the digest makes it see the other sources.
+    Numba caches machine code on disk, keyed by this file and by what the functions close over: the digest makes it see the other sources.
     """
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
     @njit(cache=True, nogil=True)
-    def solve_listed(
-        counter, order, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics,
-        matrices, vectors, doubles, masses, places,
+    def alone(
+        counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics, matrices, vectors, doubles, places
+    ):
+        assert len(sources) == 64
+        solve_listed(
+            counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics,
+            matrices, vectors, doubles, places,
+        )  # fmt: skip
+
+    @njit(cache=True, nogil=True, parallel=True)
+    def together(
+        threads, counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics,
+        matrices, vectors, doubles, places,
     ):  # fmt: skip
         assert len(sources) == 64
-        rows, columns = places
-        a_real, b_real = masses
-        while True:
-            place = simd.next_index(counter)
-            if place >= len(order):
-                return
-            pair = order[place]
-            coupling[pair] = 0
-            n, a_proper = passes.weigh(a[pair], slack, rows, a_real)
-            m, b_proper = passes.weigh(b[pair], slack, columns, b_real)
-            if not (a_proper and b_proper):
-                statistics[pair, passes.IMPROPER] = 1
-            elif n == 0 or m == 0:
-                statistics[pair, passes.EMPTY] = 1
-                statistics[pair, passes.ENTROPY] = np.nan
-                f[pair] = 0
-                g[pair] = 0
-            elif n <= m:
-                solve_pair(
-                    cost[pair], False, rows[:n], columns[:m], a_real, b_real, epsilon, tolerance, cap, stages, warm,
-                    coupling[pair], f[pair], g[pair], statistics[pair], matrices, vectors, doubles,
-                )  # fmt: skip
-            else:
-                solve_pair(
-                    cost[pair], True, columns[:m], rows[:n], b_real, a_real, epsilon, tolerance, cap, stages, warm,
-                    coupling[pair], g[pair], f[pair], statistics[pair], matrices, vectors, doubles,
-                )  # fmt: skip
+        for thread in numba.prange(threads):
+            solve_listed(
+                counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics,
+                matrices[thread], vectors[thread], doubles[thread], places[thread],
+            )  # fmt: skip
 
-    compiled: Callable[..., None] = solve_listed
-    return compiled
+    return alone, together

@@ -1,0 +1,1 @@
+"""The Triton backend, an extra: imported only where Triton is installed."""
