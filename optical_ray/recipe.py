@@ -75,7 +75,11 @@ class Resources(Config):
     """Where student and transport run."""
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ResourceError when the recipe's batch cannot be dealt out to the workers."""
+        """Raise ResourceError when the recipe's batch cannot be dealt out to the workers, or its solver does not run on the device."""
+        if recipe.transport.backend == "triton" and self.device == "cpu":
+            raise ResourceError("transport.backend=triton needs a GPU (--device cuda); use transport.backend=auto")
+        if recipe.transport.backend == "cpu" and self.device == "cuda":
+            raise ResourceError("transport.backend=cpu cannot read tensors on a GPU; use transport.backend=auto, or --device cpu")
         groups = recipe.batch.pairs // recipe.batch.group
         if groups % self.workers:
             raise ResourceError(

@@ -5,6 +5,7 @@ B pairs, N student tokens, M teacher tokens, D dimensions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,8 +45,11 @@ class GroundCost:
     marginals: Literal["uniform", "norm"] = "uniform"
 
     def normalise(self, tokens_BND: Tensor) -> Tensor:
-        """Centred tokens of length 1 (vectors of no length become zero), float32 [B, N, D] whatever autocast is on."""
-        return self.unit_tokens(tokens_BND)[0]
+        """Centred tokens of length 1 (vectors of no length become zero, broken ones NaN), float32 [B, N, D] whatever autocast is on."""
+        unit_BND, finite_BN = self.unit_tokens(tokens_BND)
+        if tokens_BND.device.type == "cpu" and finite_BN.all():
+            return unit_BND
+        return unit_BND.masked_fill(~finite_BN[:, :, None], torch.nan)
 
     def unit_tokens(self, tokens_BND: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Centred tokens of length 1, float32 [B, N, D], and which of them are finite, bool [B, N].
@@ -116,12 +120,14 @@ def measure_unit(teacher_BMD: Tensor, mask_BM: Tensor, centre_D: Tensor | None) 
         centre_D: What the cost will be centred with.
 
     Raises:
-        ConfigError: no sentence has two tokens, or all costs are equal: there is no spread to take as a unit.
+        ConfigError: no sentence has two tokens, or all costs are equal: there is no spread to take as a unit; or a token is not finite.
     """
     cost_BMM = GroundCost(centre_D).between(teacher_BMD, teacher_BMD)
     different = ~torch.eye(mask_BM.shape[1], dtype=torch.bool, device=mask_BM.device)
     values = cost_BMM[mask_BM[:, :, None] & mask_BM[:, None, :] & different]
     spread = values.double().std().item() if values.numel() > 1 else 0.0
+    if math.isnan(spread):
+        raise ConfigError("cost.scale=teacher-std: a teacher token of the measured pairs is NaN or infinite; look at the teacher")
     if not spread > 0.0:
         raise ConfigError(
             "cost.scale=teacher-std: the cost has no spread on the measured pairs (one-token sentences?); use cost.scale=none"

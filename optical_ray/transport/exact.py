@@ -25,11 +25,12 @@ def solve_exact(cost_BNM: Tensor, a_BN: Tensor, b_BM: Tensor) -> tuple[Tensor, S
         if len(rows) == 0 or len(columns) == 0 or broken_B[pair]:
             continue
         cost = cost_BNM[pair][rows][:, columns].numpy()
-        plan, found = ot.emd(a_BN[pair, rows].numpy(), b_BM[pair, columns].numpy(), cost, log=True)
+        least = cost.min()  # POT takes far negative costs for infeasible ones
+        plan, found = ot.emd(a_BN[pair, rows].numpy(), b_BM[pair, columns].numpy(), cost - least, log=True)
         if found["warning"]:
             raise RuntimeError(f"transport: POT's emd on pair {pair} ({len(rows)} x {len(columns)} tokens): {found['warning']}")
         coupling_BNM[pair, rows[:, None], columns[None, :]] = torch.as_tensor(plan)
-        f_BN[pair, rows], g_BM[pair, columns] = torch.as_tensor(found["u"]), torch.as_tensor(found["v"])
+        f_BN[pair, rows], g_BM[pair, columns] = torch.as_tensor(found["u"] + least), torch.as_tensor(found["v"])
     iterations_B = torch.zeros(len(cost_BNM), dtype=torch.int64)
     solution = describe_coupling(coupling_BNM, cost_BNM, a_BN, b_BM, Potentials(f_BN, g_BM), 0.0, EXACT_TOLERANCE, iterations_B, broken_B)
     moved = {name: getattr(solution, name).to(device) for name in Solution.__slots__}

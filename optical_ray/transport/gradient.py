@@ -18,9 +18,7 @@ from torch.autograd import Function
 
 from optical_ray.transport.plan import TransportPlan
 
-RIDGE = (
-    1e-12  # of the implicit system, relative to its diagonal: near-separate blocks of a cold plan have a constant each, which moves nothing
-)
+RIDGE = 1e-12  # relative, of the implicit system: near-separate blocks of a cold plan have a free constant each, which moves nothing
 
 
 def regularised_cost(cost_BNM: Tensor, plan: TransportPlan) -> Tensor:
@@ -81,6 +79,9 @@ def implicit_gradient(cost_BNM: Tensor, coupling_BNM: Tensor, epsilon: float) ->
     system_BNN = system_BNN + rows_BN[:, :, None] * rows_BN[:, None, :]
     right_BN = work_BNM.sum(2) - (share_BNM @ work_BNM.sum(1)[:, :, None]).squeeze(2)
     p_BN: Tensor = torch.linalg.solve_ex(system_BNN, right_BN)[0]
+    singular_B = ~p_BN.isfinite().all(1)
+    if singular_B.any():
+        p_BN[singular_B] = (torch.linalg.pinv(system_BNN[singular_B], hermitian=True) @ right_BN[singular_B][:, :, None]).squeeze(2)
     q_BM = inverse_BM * (work_BNM.sum(1) - (plan_BNM.transpose(1, 2) @ p_BN[:, :, None]).squeeze(2))
     gradient_BNM = plan_BNM + (plan_BNM * (p_BN[:, :, None] + q_BM[:, None, :]) - work_BNM) / epsilon
     gradient_BNM = gradient_BNM.transpose(1, 2) if turned else gradient_BNM

@@ -75,4 +75,4 @@ def _plausible(g_BM: Tensor, b_BM: Tensor, cost_BNM: Tensor, epsilon: float) -> 
     none_BM = b_BM == 0
     low_B, high_B = g_BM.masked_fill(none_BM, torch.inf).amin(1), g_BM.masked_fill(none_BM, -torch.inf).amax(1)
     reach_B = 2 * (cost_BNM.amax((1, 2)) - cost_BNM.amin((1, 2))) + 100 * epsilon
-    return torch.where((high_B - low_B <= reach_B)[:, None], g_BM - low_B[:, None], 0.0)
+    return torch.where((high_B - low_B <= reach_B)[:, None] & ~none_BM, g_BM - low_B[:, None], 0.0)

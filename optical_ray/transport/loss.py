@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optical_ray.transport.cost import GroundCost, cosine_cost
 from optical_ray.transport.gradient import regularised_cost, transport_cost
-from optical_ray.transport.marginals import check_masses
+from optical_ray.transport.marginals import balance_masses, check_masses
 from optical_ray.transport.plan import Diagnostics, TransportPlan
 from optical_ray.transport.sinkhorn import SinkhornConfig, choose_backend, solve_sinkhorn
 
@@ -24,8 +24,8 @@ class TransportLoss:
     """Per-pair losses and what the solver said."""
 
     value_B: Tensor
-    """<T, C>, float32 [B], differentiable in both token clouds; 0 without gradient for an empty or skipped pair. With the envelope
-    gradient its derivative is that of the regularised cost, not its own."""
+    """<T, C>, float32 [B] (float64 for float64 tokens), differentiable in both token clouds; 0 without gradient for an empty or skipped
+    pair. With the envelope gradient its derivative is that of the regularised cost, not its own."""
     plan: TransportPlan
 
     def mean(self) -> Tensor:
@@ -69,14 +69,13 @@ def transport_loss(
     given = student_BND, student_mask_BN, teacher_BMD, teacher_mask_BM, cost, solver, student_mass_BN, teacher_mass_BM
     if "torch._dynamo" not in sys.modules:  # to import it for a decorator would cost every program a second
         return _price(*given)
-    if not _undisturbed:
-        # The solver is compiled already: torch.compile goes on behind it.
-        _undisturbed.append(torch.compiler.disable(_price))  # type: ignore[no-untyped-call]
-    priced: TransportLoss = _undisturbed[0](*given)
+    if not _uncompiled:  # the solver is compiled already: what a program compiles goes on behind it
+        _uncompiled.append(torch.compiler.disable(_price))  # type: ignore[no-untyped-call]
+    priced: TransportLoss = _uncompiled[0](*given)
     return priced
 
 
-_undisturbed: list[Callable[..., TransportLoss]] = []
+_uncompiled: list[Callable[..., TransportLoss]] = []  # not functools.cache: torch.compile would warn of it
 
 
 def _price(
@@ -92,6 +91,10 @@ def _price(
     _check(student_BND, student_mask_BN, teacher_BMD, teacher_mask_BM, cost)
     a_BN = _mass(student_mass_BN, student_mask_BN, student_BND, cost, "student")
     b_BM = _mass(teacher_mass_BM, teacher_mask_BM, teacher_BMD, cost, "teacher")
+    if student_mass_BN is not None or teacher_mass_BM is not None:
+        a_BN, b_BM = balance_masses(a_BN, b_BM)
+    if torch.float64 in (student_BND.dtype, teacher_BMD.dtype):
+        student_BND, teacher_BMD = student_BND.double(), teacher_BMD.double()
     student_BND, student_finite_BN = cost.unit_tokens(student_BND, student_mask_BN)
     teacher_BMD, teacher_finite_BM = cost.unit_tokens(teacher_BMD, teacher_mask_BM)
     broken_B = (student_mask_BN & ~student_finite_BN).any(1) | (teacher_mask_BM & ~teacher_finite_BM).any(1)

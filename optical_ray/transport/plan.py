@@ -115,7 +115,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """A batch of plans in ten numbers; means and shares are over the pairs that were solved, NaN when there is none."""
+    """A batch of plans in a few numbers; means and shares are over the pairs that were solved, NaN when there is none."""
 
     pairs: int
     empty: int

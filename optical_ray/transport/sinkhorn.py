@@ -28,6 +28,7 @@ from optical_ray.transport.plan import Held, Potentials, Solution, TransportPlan
 Backend = Literal["auto", "torch", "cpu", "triton", "exact"]
 
 SINGLE_TOLERANCE = 1e-5  # below it float32 cannot tell a met violation from its own rounding: such solves run in float64
+MOST_STAGES = 8  # each doubles the rounding of the one before: 2^8 last digits of float32 move a plan by 3e-5
 ANNEAL_FROM = 0.04  # cosine distance: annealing pays from half of it down (measured, docs/LABLOG.md)
 CAPS = ((0.2, 100), (0.1, 200), (0.05, 400), (0.02, 1000), (0.01, 2000), (0.0, 4000))
 """(smallest epsilon in cosine distance, iterations): above what Sinkhorn alone needed for 1e-3 on random-unit costs, the hardest kind."""
@@ -49,7 +50,7 @@ class SinkhornConfig(Config):
     """`cpu`: compiled, all threads; `torch`: log domain, any device, float64; `triton`: on a GPU, an extra; `exact`: epsilon 0 only;
     `auto`: by device and shape."""
     annealing: bool = True
-    """Where epsilon is at most 0.02 (cosine distance), solve at up to 0.04 first and halve on the way down."""
+    """Where epsilon is at most 0.02 (cosine distance), solve at up to 0.04 first and halve on the way down. Not in the Triton kernel."""
     on_nonfinite: Literal["raise", "skip"] = "raise"
     """A NaN or infinite cost: an error that names the pairs, or leave those pairs out (zero gradient) and count them."""
 
@@ -71,7 +72,7 @@ class SinkhornConfig(Config):
     def stages(self, epsilon: float) -> int:
         """How often epsilon (in units of the cost) is doubled for a start."""
         most = self.cap(epsilon) // (2 * STAGE_ITERATIONS)  # half of the cap is left for epsilon itself
-        return min(most, max(0, math.floor(math.log2(ANNEAL_FROM / epsilon)))) if self.annealing else 0
+        return min(most, MOST_STAGES, max(0, math.floor(math.log2(ANNEAL_FROM / epsilon)))) if self.annealing else 0
 
 
 def solve_sinkhorn(
@@ -95,7 +96,8 @@ def solve_sinkhorn(
         `plan.converged_B` says so. A pair with an empty side gets a zero plan and `plan.empty_B`.
 
     Raises:
-        ValueError: shapes, dtypes or devices disagree, a mass is negative, or a non-empty row does not sum to 1.
+        ValueError: shapes or devices disagree, a dtype is not floating, the unit is not positive, a mass is negative, or a non-empty row
+            does not sum to 1.
         NumericsError: a real token's cost is NaN or infinite; the pairs are named. Not with `on_nonfinite="skip"`.
         ModuleNotFoundError: `backend="triton"` without Triton.
     """
@@ -103,6 +105,9 @@ def solve_sinkhorn(
     with torch.no_grad():
         dtype = torch.float64 if cost_BNM.dtype == torch.float64 else torch.float32
         wide = torch.float64 if config.tolerance < SINGLE_TOLERANCE else dtype
+        unit = float(unit)
+        if not (unit > 0 and math.isfinite(unit)):
+            raise ValueError(f"transport: the unit of epsilon is {unit}; expected a positive number (`measure_unit`)")
         epsilon = config.epsilon * unit
         backend = choose_backend(config, cost_BNM.device, dtype, cost_BNM.shape[1], cost_BNM.shape[2])
         if backend == "exact":
@@ -185,7 +190,8 @@ def finish(
         broken = solution.broken_B.nonzero().flatten().tolist()
         raise NumericsError(
             f"transport: NaN or infinite cost in pair {', '.join(map(str, broken[:8]))}{', ...' if len(broken) > 8 else ''} of the batch "
-            f"({len(broken)} of {len(solution.broken_B)}); look at those tokens, or set transport.on_nonfinite=skip to leave such pairs out"
+            f"({len(broken)} of {len(solution.broken_B)}), or one too large for float32; look at those tokens, or set "
+            "transport.on_nonfinite=skip to leave such pairs out"
         )
     return make_plan(solution, build_coupling, epsilon, dtype)
 

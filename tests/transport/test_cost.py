@@ -44,6 +44,16 @@ def test_padding_and_broken_tokens_become_zero_and_get_no_gradient():
     assert leaf.grad[0, 0].abs().sum() > 0
 
 
+def test_other_objectives_see_a_broken_token_as_nan():
+    """Only the transport loss knows how to leave a pair out."""
+    tokens = torch.ones(1, 2, 3)
+    tokens[0, 1, 0] = float("inf")
+    units = GroundCost(None).normalise(tokens)
+    assert units.isnan().any(2).tolist() == [[False, True]]
+    with pytest.raises(ConfigError, match="a teacher token of the measured pairs is NaN or infinite"):
+        measure_unit(tokens, torch.ones(1, 2, dtype=torch.bool), None)
+
+
 def test_cosine_cost_keeps_the_precision_of_its_tokens():
     units = torch.nn.functional.normalize(torch.randn(1, 3, 4, dtype=torch.float64), dim=2)
     cost = cosine_cost(units, units)

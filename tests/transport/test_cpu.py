@@ -1,8 +1,12 @@
 """What only the compiled backend has: vectors, Newton steps, threads, its own scratch."""
 
+import ast
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +148,59 @@ def test_without_openmp_pythons_threads_find_the_same(dtype, monkeypatch):
     expected = cpu.solve_pairs(*given, threads=2)[0]
     monkeypatch.setattr(cpu, "_has_safe_pool", lambda: False)
     assert torch.equal(cpu.solve_pairs(*given, threads=3)[0], expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_pivot_that_rounding_takes_costs_nobody_a_plan(threads, monkeypatch):
+    """Masses over 29 orders of magnitude at a tiny epsilon: the Laplacian's factorisation meets a zero."""
+    monkeypatch.setattr(cpu, "WORK_PER_THREAD", 1)
+    generator = torch.Generator().manual_seed(3)
+    cost = torch.rand(1, 32, 32, generator=generator)
+    masses = [10 ** (-35 * torch.rand(1, 32, generator=generator).double()) for _ in "ab"]
+    a, b = (torch.where(mass / mass.sum() < 1e-29, 0.0, mass / mass.sum()) for mass in masses)
+    easy = make_problem([(32, 32)] * 63, dtype=torch.float32, equal=True)
+    cost, a, b = (
+        torch.cat([hard_one, easy_ones])
+        for hard_one, easy_ones in zip(
+            (cost, a, b), (easy.cost[:, :32, :32], easy.a[:, :32].double(), easy.b[:, :32].double()), strict=True
+        )
+    )
+    coupling, solution = cpu.solve_pairs(cost, a, b, 1e-4, 1e-4, 4000, threads=threads)
+    assert solution.iterations_B.gt(0).all()
+    assert coupling.isfinite().all()
+    torch.testing.assert_close(coupling.sum((1, 2)), torch.ones(64), atol=1e-3, rtol=0)
+    violation = (coupling.sum(2) - a).abs().sum(1) + (coupling.sum(1) - b).abs().sum(1)
+    torch.testing.assert_close(solution.violation_B.double(), violation, atol=1e-5, rtol=1e-4)
+
+
+FORKED = """
+import os, torch
+from optical_ray.transport import SinkhornConfig, solve_sinkhorn
+torch.set_num_threads(1)  # for torch itself: its own threads do not survive a fork either
+problem = torch.rand(64, 32, 32), torch.full((64, 32), 1 / 32), torch.full((64, 32), 1 / 32)
+torch.set_num_threads(2)
+plan = solve_sinkhorn(*problem, SinkhornConfig()).coupling_BNM.numpy()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (solve_sinkhorn(*problem, SinkhornConfig()).coupling_BNM.numpy() == plan).all() else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_child_solves_on_one_thread():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_disk_cache_is_keyed_by_every_source_that_machine_code_depends_on():
+    folder = Path(cpu.__file__).parent
+    constants = {"optical_ray.transport.log_domain", "optical_ray.transport.marginals"}  # hashed beside the folder's own files
+    for path in folder.glob("*.py"):
+        if path.name == "solve.py":
+            continue
+        imported = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        own = {name for name in imported if name.startswith("optical_ray.")}
+        assert {name for name in own if not name.startswith("optical_ray.transport.cpu")} <= constants, path
 
 
 def test_callers_in_several_threads_do_not_disturb_each_other():

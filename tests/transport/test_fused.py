@@ -84,6 +84,13 @@ def test_improper_masses_are_refused(interpreted, clouds):
         price(clouds, "triton", masses=(2 * uniform_mass(clouds[1]), None))
 
 
+def test_coarse_masses_are_balanced(interpreted, clouds):
+    masses = uniform_mass(clouds[1]).bfloat16(), uniform_mass(clouds[3])
+    loss, _, _ = price(clouds, "triton", masses=masses)
+    assert loss.plan.converged_B.all()
+    torch.testing.assert_close(loss.value_B, price(clouds, "torch", masses=masses)[0].value_B, atol=1e-5, rtol=1e-5)
+
+
 @KINDS
 def test_a_second_derivative_is_refused(interpreted, clouds, gradient):
     student, student_mask, teacher, teacher_mask = clouds

@@ -89,6 +89,13 @@ def test_gradients_are_zero_where_there_is_no_mass_and_finite_everywhere():
             assert cost.grad[[0, 3]].abs().sum((1, 2)).gt(0).all()
 
 
+def test_a_singular_system_gives_a_finite_gradient():
+    """Blocks that exchange no mass at all: each has a constant of its own."""
+    plan = torch.block_diag(torch.full((2, 2), 0.125), torch.full((2, 2), 0.125)).double()[None]
+    gradient = implicit_gradient(torch.rand(1, 4, 4, dtype=torch.float64), plan, 1e-3)
+    assert gradient.isfinite().all()
+
+
 def test_padding_and_broken_pairs_give_no_nan(problem):
     problem.cost[~problem.real] = float("nan")
     problem.cost[3, 0, 0] = float("inf")

@@ -218,6 +218,13 @@ def test_given_masses_are_used(clouds):
     torch.testing.assert_close(loss.plan.coupling_BNM.sum(2), masses[0], atol=1e-3, rtol=0)
 
 
+def test_tokens_of_two_precisions_are_priced_in_the_wider(clouds):
+    student, student_mask, teacher, teacher_mask = clouds
+    loss, student_grad, _ = price((student.double(), student_mask, teacher, teacher_mask))
+    assert loss.value_B.dtype == student_grad.dtype == torch.float64
+    torch.testing.assert_close(loss.value_B.float(), price(clouds)[0].value_B, atol=1e-3, rtol=0)
+
+
 def test_a_token_of_mass_zero_takes_no_part(clouds):
     student, student_mask, teacher, teacher_mask = clouds
     weights = torch.ones(student_mask.shape)

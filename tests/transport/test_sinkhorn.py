@@ -293,6 +293,54 @@ def test_masses_shapes_and_dtypes_are_checked(change, message, backend):
         solve(change(*make_problem()), backend=backend)
 
 
+@BACKENDS
+def test_a_start_may_hold_anything_where_there_is_no_mass(problem, backend):
+    cold = solve(problem, backend=backend)
+    f, g = (side.masked_fill(mass == 0, 1e38) for side, mass in ((cold.potentials.f_BN, problem.a), (cold.potentials.g_BM, problem.b)))
+    warm = solve(problem, start=Potentials(f.float().bfloat16(), g.float()), backend=backend)
+    assert warm.converged_B.all()
+    torch.testing.assert_close(warm.coupling_BNM, cold.coupling_BNM, atol=2e-3, rtol=0)
+
+
+@BACKENDS
+def test_each_side_is_held_to_its_own_precision(problem, backend):
+    cost, a, b = problem
+    with pytest.raises(ValueError, match=r"a of pair 0 sums to 1\.005"):
+        solve((cost, (1.005 * a).float(), b.bfloat16()), backend=backend)
+    with pytest.raises(ValueError, match="a of pair 0 sums to"):
+        solve((cost, torch.where(a > 0, 1e-32, 0.0), b), backend=backend)
+
+
+@BACKENDS
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e3])
+def test_costs_and_their_unit_may_be_scaled_together(scale, backend):
+    problem = make_problem(dtype=torch.float32)
+    plan = solve_sinkhorn(problem.cost * scale, problem.a, problem.b, SinkhornConfig(tolerance=1e-4, backend=backend), unit=scale)
+    expected = solve(problem, tolerance=1e-4, backend="torch")
+    torch.testing.assert_close(plan.coupling_BNM, expected.coupling_BNM, atol=5e-4, rtol=0)
+
+
+@BACKENDS
+@pytest.mark.parametrize("epsilon", [10.0, 1e3, 1e6])
+def test_the_price_is_that_of_the_plan_however_warm(epsilon, backend):
+    problem = make_problem(dtype=torch.float32)
+    plan = solve(problem, epsilon=epsilon, backend=backend)
+    torch.testing.assert_close(plan.cost_B, (plan.coupling_BNM * problem.cost).sum((1, 2)), atol=1e-6, rtol=1e-6)
+
+
+def test_exact_plans_of_negative_costs(problem):
+    plan = solve((problem.cost - 5, problem.a, problem.b), epsilon=0)
+    torch.testing.assert_close(plan.cost_B + 5, solve(problem, epsilon=0).cost_B)
+    dual = (plan.potentials.f_BN * problem.a).sum(1) + (plan.potentials.g_BM * problem.b).sum(1)
+    torch.testing.assert_close(dual, plan.cost_B)
+
+
+@pytest.mark.parametrize("unit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_unit_that_is_none_is_refused(problem, unit):
+    with pytest.raises(ValueError, match="the unit of epsilon is"):
+        solve_sinkhorn(*problem, SinkhornConfig(), unit=unit)
+
+
 def test_start_potentials_of_another_shape_are_refused(problem):
     with pytest.raises(ValueError, match="start potentials"):
         solve(problem, start=Potentials(problem.b, problem.a))
@@ -328,3 +376,4 @@ def test_annealing_begins_below_a_fiftieth():
     assert [config.stages(epsilon) for epsilon in (0.1, 0.03, 0.02, 0.01, 0.005)] == [0, 0, 1, 2, 3]
     assert SinkhornConfig(annealing=False).stages(0.005) == 0
     assert SinkhornConfig(max_iterations=50).stages(1e-4) == 1  # at most half of the cap
+    assert config.stages(1e-9) == 8  # rounding doubles with each

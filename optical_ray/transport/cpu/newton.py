@@ -10,9 +10,9 @@ Everything is in units of epsilon, relative to the reduced cost S with T = exp(-
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from optical_ray.transport.cpu import simd
+from optical_ray.transport.cpu.simd import native
 
 LONGEST_STEP = 20.0  # largest change of a potential; further out the quadratic model says nothing
 CUT = 0.25  # of a step that did not make phi grow
@@ -21,7 +21,7 @@ GROWTH = 1e-4  # of what the slope promises (Armijo)
 FLOOR = 1e-10  # of the ridge: below it the factorisation would meet the Laplacian's null vector
 
 
-@njit(nogil=True)
+@native
 def newton_step(
     reduced,
     kernel,
@@ -59,17 +59,17 @@ def newton_step(
     centre, longest, slope = 0.0, 0.0, 0.0
     for i in range(n):
         centre += float(row_mass[i]) * step[i]
+    if not np.isfinite(centre):  # rounding took a pivot: no step
+        centre, step[:n] = 0.0, 0.0
     for i in range(n):
         step[i] -= centre  # a constant moves nothing
         longest = max(longest, abs(step[i]))
         slope += (float(row_mass[i]) - float(row_sum[i])) * step[i]
-    if not np.isfinite(longest):
-        longest = np.inf
     size = min(1.0, LONGEST_STEP / max(longest, 1e-30))
     slack = 1e-6 if simd.lanes(reduced) == 16 else 1e-13  # what rounding may hide of a growth
     moved = False
     for _ in range(TRIES):
-        if size == 0.0:
+        if longest == 0.0:
             break
         for i in range(n):
             f[i] = size * step[i]
@@ -100,7 +100,7 @@ def newton_step(
     return moved, max(0.1 * ridge, FLOOR) if moved and size == 1.0 else 3.0 * ridge
 
 
-@njit(nogil=True)
+@native
 def _columns(reduced, kernel, f, g, column_sum, n, wide):
     """For row potentials f: g as c-transform, K = exp(f + g - S) with a 1 in every column, and the column sums."""
     width = simd.lanes(reduced)
@@ -118,7 +118,7 @@ def _columns(reduced, kernel, f, g, column_sum, n, wide):
         simd.store(column_sum, j, total)
 
 
-@njit(nogil=True)
+@native
 def _laplacian(kernel, kernel_t, column_mass, row_sum, n, m, wide, tall, ridge, scratch, matrix):
     """diag(T 1) - T diag(1 / b) T' + ridge diag(T 1): upper triangle, float64, rows of `tall` entries; K is overwritten.
 
@@ -157,7 +157,7 @@ def _laplacian(kernel, kernel_t, column_mass, row_sum, n, m, wide, tall, ridge, 
             matrix[row * tall + n : (row + 1) * tall] = 0
 
 
-@njit(nogil=True)
+@native
 def _solve(matrix, x, n, tall):
     """Solve the positive definite system in place by Cholesky's U' U; a pivot that rounding made negative gives a NaN step."""
     width = simd.lanes(matrix)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from optical_ray.transport.cpu import passes, simd
 from optical_ray.transport.cpu.newton import newton_step
+from optical_ray.transport.cpu.simd import native
 from optical_ray.transport.log_domain import SAFETY, STAGE_ITERATIONS
 
 ABSORB_BEYOND = 1e6  # scalings beyond it go into the potentials: what K lost to underflow is below 1e-26 of the mass
 NEWTON_AFTER = 60  # iterations; a Newton step costs 80 (32 x 32) to 150 (64 x 64) of them, and saves up to thousands
+WARM = 10.0  # standard deviations of the cost
 FIRST_RIDGE, LAST_RIDGE = 1e-4, 1e-1
 
 
-@njit(nogil=True)
+@native
 def solve_listed(
     counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics, matrices, vectors, doubles, places
 ):
@@ -35,8 +36,8 @@ def solve_listed(
         if pair >= len(cost):
             return
         coupling[pair] = 0
-        n, a_proper = passes.weigh(a[pair], slack, rows, a_real)
-        m, b_proper = passes.weigh(b[pair], slack, columns, b_real)
+        n, a_proper = passes.weigh(a[pair], slack[0], rows, a_real)
+        m, b_proper = passes.weigh(b[pair], slack[1], columns, b_real)
         if not (a_proper and b_proper):
             statistics[pair, passes.IMPROPER] = 1
         elif n == 0 or m == 0:
@@ -55,9 +56,10 @@ def solve_listed(
                 cost[pair], True, columns[:m], rows[:n], b_real, a_real, epsilon, tolerance, cap, stages, warm,
                 coupling[pair], g[pair], f[pair], statistics[pair], scratch, parts, sums,
             )  # fmt: skip
+        statistics[pair, passes.DONE] = 1
 
 
-@njit(nogil=True)
+@native
 def solve_pair(
     cost, turned, rows, columns, a, b, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics, matrices, vectors, doubles
 ):
@@ -164,6 +166,9 @@ def solve_pair(
     statistics[passes.CONVERGED] = statistics[passes.VIOLATION] <= tolerance
     if turned:
         passes.transpose(kernel, kernel_t, wide, tall)
-        passes.scatter(kernel_t, tall, columns, rows, coupling)
-    else:
-        passes.scatter(kernel, wide, rows, columns, coupling)
+        kernel, rows, columns, wide = kernel_t, columns, rows, tall
+    if epsilon > WARM * statistics[passes.SPREAD]:  # the potentials' last digits, times epsilon, would show in the price
+        potential_price = statistics[passes.COST]
+        statistics[passes.COST] = passes.price(cost, rows, columns, kernel, wide)
+        statistics[passes.REGULARISED] += statistics[passes.COST] - potential_price
+    passes.scatter(kernel, wide, rows, columns, coupling)

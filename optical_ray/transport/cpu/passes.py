@@ -7,24 +7,34 @@ padding; `kernel_t` is K transposed, rows of `tall` entries. n rows, m columns.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from optical_ray.transport.cpu import simd
-from optical_ray.transport.cpu.simd import BLOCK
+from optical_ray.transport.cpu.simd import BLOCK, native
 from optical_ray.transport.marginals import LEAST_MASS
 
 TINY = 1e-37  # floor of a sum that is divided by; only padding reaches it
 FAR = 3e38  # reduced cost of padding
-COST, REGULARISED, VIOLATION, ENTROPY, SPREAD, ITERATIONS, CONVERGED, EMPTY, BROKEN, IMPROPER = range(10)  # columns of the statistics
+COST, REGULARISED, VIOLATION, ENTROPY, SPREAD, ITERATIONS, CONVERGED, EMPTY, BROKEN, IMPROPER, DONE = range(11)  # columns of the statistics
 
 
-@njit(nogil=True)
+@native
+def price(cost, rows, columns, plan, width):
+    """<T, C> against the cost itself, float64."""
+    total = 0.0
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            total += float(plan[i * width + j]) * float(cost[rows[i], columns[j]])
+    return total
+
+
+@native
 def weigh(mass, slack, places, real):
     """Where mass is, and the mass there with a sum of 1: how many tokens, and whether they are a probability (or all 0)."""
-    count, total, proper = 0, 0.0, True
+    count, total, whole, proper = 0, 0.0, 0.0, True
     for place in range(len(mass)):
         value = mass[place]
         proper &= value >= 0.0
+        whole += value
         if value >= LEAST_MASS:
             places[count] = place
             real[count] = value
@@ -32,15 +42,15 @@ def weigh(mass, slack, places, real):
             total += value
     for place in range(count):
         real[place] /= total
-    return count, proper and (count == 0 or abs(total - 1.0) <= slack)
+    return count, proper and (whole == 0.0 or abs(whole - 1.0) <= slack)
 
 
-@njit(nogil=True)
+@native
 def round_up(count):
     return -(-count // BLOCK) * BLOCK
 
 
-@njit(nogil=True)
+@native
 def gather(cost, rows, columns, epsilon, target, width, statistics):
     """C / epsilon of the real entries, padded, and their spread. False where one is NaN or infinite."""
     n, m, pitch, step = len(rows), len(columns), cost.shape[1], simd.lanes(target)
@@ -77,7 +87,7 @@ def gather(cost, rows, columns, epsilon, target, width, statistics):
     return True
 
 
-@njit(nogil=True)
+@native
 def scatter(source, width, rows, columns, coupling):
     """Write a padded matrix to the real entries of the coupling."""
     m, pitch = len(columns), coupling.shape[1]
@@ -93,7 +103,7 @@ def scatter(source, width, rows, columns, coupling):
                 flat[row + columns[j]] = source[at + j]
 
 
-@njit(nogil=True)
+@native
 def c_transform(reduced, f, g, n, wide):
     """f_i = min_j S_ij, g_j = min_i (S_ij - f_i)."""
     step = simd.lanes(reduced)
@@ -109,7 +119,7 @@ def c_transform(reduced, f, g, n, wide):
         simd.store(g, j, least)
 
 
-@njit(nogil=True)
+@native
 def reduce(reduced, f, g, n, m, wide, f_total, g_total):
     """Take f, g out of the reduced cost and into the potentials."""
     for j in range(m):
@@ -124,14 +134,14 @@ def reduce(reduced, f, g, n, m, wide, f_total, g_total):
             simd.store(reduced, at, simd.subtract(simd.subtract(simd.load(reduced, at), shift), simd.load(g, j)))
 
 
-@njit(nogil=True)
+@native
 def logarithms(values, target, width):
     """ln of a padded vector; something finite at padding."""
     for at in range(0, width, simd.lanes(values)):
         simd.store(target, at, simd.log(values, simd.load(values, at)))
 
 
-@njit(nogil=True)
+@native
 def absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, f, g):
     """Take the scalings out of the plan and into the potentials: afterwards T = exp(-S), and u and v are 1."""
     logarithms(u, f, tall)
@@ -141,7 +151,7 @@ def absorb(reduced, u, v, n, m, wide, tall, f_total, g_total, f, g):
     reduce(reduced, f, g, n, m, wide, f_total, g_total)
 
 
-@njit(nogil=True)
+@native
 def halve_epsilon(reduced, n, m, wide, f_total, g_total):
     """The reduced cost and the potentials, in units of epsilon, double."""
     for at in range(n * wide):
@@ -152,7 +162,7 @@ def halve_epsilon(reduced, n, m, wide, f_total, g_total):
         g_total[j] *= 2
 
 
-@njit(nogil=True)
+@native
 def start_from(f, g, rows, columns, a, b, epsilon, reduced, f_scaled, g_scaled, wide):
     """Given potentials (KL form) in units of epsilon, masses in; False if they leave a row or a column without an entry that matters."""
     n, m = len(rows), len(columns)
@@ -175,7 +185,7 @@ def start_from(f, g, rows, columns, a, b, epsilon, reduced, f_scaled, g_scaled, 
     return True
 
 
-@njit(nogil=True)
+@native
 def lay_out(mass, count, target, width):
     """Masses in the solver's precision, 0 at padding."""
     target[:width] = 0
@@ -183,7 +193,7 @@ def lay_out(mass, count, target, width):
         target[place] = mass[place]
 
 
-@njit(nogil=True)
+@native
 def form_kernel(reduced, kernel, kernel_t, n, wide, tall):
     step = simd.lanes(reduced)
     zero = simd.splat(reduced, 0.0)
@@ -194,7 +204,7 @@ def form_kernel(reduced, kernel, kernel_t, n, wide, tall):
     transpose(kernel, kernel_t, wide, tall)
 
 
-@njit(nogil=True)
+@native
 def transpose(kernel, kernel_t, wide, tall):
     step = simd.lanes(kernel)
     for i in range(0, tall, step):
@@ -202,7 +212,7 @@ def transpose(kernel, kernel_t, wide, tall):
             simd.transpose_block(kernel, i * wide + j, wide, kernel_t, j * tall + i, tall)
 
 
-@njit(nogil=True)
+@native
 def times(matrix, weights, result, count, width):
     """result = weights' matrix: rows of `width` entries, weighted and summed in registers."""
     step = simd.lanes(matrix)
@@ -243,7 +253,7 @@ def times(matrix, weights, result, count, width):
         simd.store(result, j, simd.add(simd.add(first, second), simd.add(third, fourth)))
 
 
-@njit(nogil=True)
+@native
 def row_error(u, row_sum, row_mass, tall):
     error = simd.splat(u, 0.0)
     for i in range(0, tall, simd.lanes(u)):
@@ -251,14 +261,14 @@ def row_error(u, row_sum, row_mass, tall):
     return simd.total(error)
 
 
-@njit(nogil=True)
+@native
 def update(mass, sums, scaling, width):
     floor = simd.splat(mass, TINY)
     for at in range(0, width, simd.lanes(mass)):
         simd.store(scaling, at, simd.divide(simd.load(mass, at), simd.maximum(simd.load(sums, at), floor)))
 
 
-@njit(nogil=True)
+@native
 def peak(scaling, width):
     peak = simd.load(scaling, 0)
     for at in range(simd.lanes(scaling), width, simd.lanes(scaling)):
@@ -266,7 +276,7 @@ def peak(scaling, width):
     return simd.largest(peak)
 
 
-@njit(nogil=True)
+@native
 def finish(
     rows, columns, row_mass, column_mass, epsilon, reduced, kernel, u, v, wide, tall, column_sum, f_total, g_total, logs, f, g, statistics
 ):

@@ -21,6 +21,10 @@ from numba.extending import intrinsic
 BLOCK = 16  # entries to which rows are padded: one vector of float32, two of float64
 INT32 = ir.IntType(32)
 
+native = njit(nogil=True, error_model="numpy")
+"""Compiled, without the GIL, and with the processor's arithmetic: x / 0 is infinite. As Python's it would raise, and numba's threads lose
+what they raise."""
+
 
 class Vector(types.Type):
     """64 bytes of one scalar type."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,17 +67,20 @@ def solve_pairs(
     cost = cost_BNM.detach().contiguous().numpy()
     a, b = a_BN.detach().double().contiguous().numpy(), b_BM.detach().double().contiguous().numpy()
     pairs, rows, columns = cost.shape
-    coupling, statistics = np.empty_like(cost), np.zeros((pairs, 10))
+    coupling, statistics = np.empty_like(cost), np.zeros((pairs, 11))
     if start is None:
         f, g = np.zeros((pairs, rows), cost.dtype), np.zeros((pairs, columns), cost.dtype)
     else:
-        f, g = (np.array(side.detach().numpy(), cost.dtype) for side in (start.f_BN, start.g_BM))
+        f, g = (side.to(cost_BNM.dtype, copy=True).contiguous().numpy() for side in (start.f_BN, start.g_BM))
         stages = 0
-    slack = max(mass_slack(a_BN), mass_slack(b_BM))
+    slack = mass_slack(a_BN), mass_slack(b_BM)
     threads = max(1, min(threads, cost.size // WORK_PER_THREAD))
     _run(threads, cost, a, b, slack, epsilon, tolerance, cap, stages, start is not None, coupling, f, g, statistics)
     if statistics[:, passes.IMPROPER].any():
         check_masses(a=a_BN, b=b_BM)
+        raise ValueError("transport: the masses of a pair do not sum to 1")  # by a rounding that the check itself does not see
+    if not statistics[:, passes.DONE].all():
+        raise RuntimeError(f"transport: {pairs - int(statistics[:, passes.DONE].sum())} of {pairs} pairs were not reached by any thread")
     flags = torch.from_numpy(statistics[:, passes.ITERATIONS :].T.astype(np.int64))
     numbers = torch.from_numpy(statistics[:, : passes.ITERATIONS].T.astype(cost.dtype))
     converged_B, empty_B, broken_B = flags[1:4].bool().unbind(0)
@@ -99,14 +103,16 @@ def _run(threads: int, cost: NDArray[Any], *given: Any) -> None:
     """Share the pairs out: threads take the next one from a counter until none is left."""
     counter, scratch = np.zeros(1, np.int64), _scratch.of(threads, cost.shape[1], cost.shape[2], cost.dtype)
     alone, together = _compiled()
-    if threads == 1:
+    if threads == 1 or _forked:
         alone(counter, cost, *given, *(kind[0] for kind in scratch))
     elif _has_safe_pool():
         most = min(threads, numba.config.NUMBA_NUM_THREADS)  # more threads than cores would wait for each other
         before = numba.get_num_threads()
         numba.set_num_threads(most)
-        together(most, counter, cost, *given, *scratch)
-        numba.set_num_threads(before)
+        try:
+            together(most, counter, cost, *given, *scratch)
+        finally:
+            numba.set_num_threads(before)
     else:
         rest = [_pool(threads - 1).submit(alone, counter, cost, *given, *(kind[place] for kind in scratch)) for place in range(1, threads)]
         alone(counter, cost, *given, *(kind[0] for kind in scratch))
@@ -120,17 +126,24 @@ def _has_safe_pool() -> bool:
 
     Numba's own pool, the only one where there is no libgomp, allows neither: Python's threads are used then (80 us to start).
     """
-    if numba.config.THREADING_LAYER == "workqueue":
+    os.register_at_fork(after_in_child=_stay_alone)
+    priority = [*numba.config.THREADING_LAYER_PRIORITY, "omp", "workqueue"]
+    if numba.config.THREADING_LAYER not in ("default", "threadsafe", "omp") or priority.index("workqueue") < priority.index("omp"):
         return False
-    return any(_importable(f"numba.np.ufunc.{pool}") for pool in ("omppool", "tbbpool"))
-
-
-def _importable(module: str) -> bool:
     try:
-        importlib.import_module(module)
+        importlib.import_module("numba.np.ufunc.omppool")
     except ImportError:
         return False
     return True
+
+
+_forked = False
+
+
+def _stay_alone() -> None:
+    """A forked child has none of its parent's threads, and libgomp ends a process that asks for them: it solves on one."""
+    global _forked
+    _forked = True
 
 
 @cache
@@ -175,9 +188,11 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
 
     Numba caches machine code on disk, keyed by this file and by what the functions close over: the digest makes it see the other sources.
     """
-    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+    here = Path(__file__).parent
+    paths = [*sorted(here.glob("*.py")), here.parent / "log_domain.py", here.parent / "marginals.py"]  # the last two lend constants
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
-    @njit(cache=True, nogil=True)
+    @njit(cache=True, nogil=True, error_model="numpy")
     def alone(
         counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics, matrices, vectors, doubles, places
     ):
@@ -187,7 +202,7 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
             matrices, vectors, doubles, places,
         )  # fmt: skip
 
-    @njit(cache=True, nogil=True, parallel=True)
+    @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
     def together(
         threads, counter, cost, a, b, slack, epsilon, tolerance, cap, stages, warm, coupling, f, g, statistics,
         matrices, vectors, doubles, places,

@@ -25,7 +25,7 @@ def solve_on_gpu(
 ) -> tuple[Solution, Callable[[], Tensor]]:
     """Solve given costs; the coupling is built when it is asked for. Arguments as `cpu.solve.solve_pairs`, masses balanced."""
     single = cost_BNM.detach().float(), a_BN.float(), b_BM.float()
-    found = kernel.solve_costs(*single, epsilon, tolerance, cap, None if start is None else (start.f_BN, start.g_BM))
+    found = kernel.solve_costs(*single, epsilon, tolerance, cap, None if start is None else (start.f_BN.float(), start.g_BM.float()))
     rebuild = partial(kernel.coupling_from_costs, *single, found.f_BN, found.g_BM, epsilon, found.finite_B)
     return _solution(found, a_BN, b_BM, epsilon, tolerance), rebuild
 
