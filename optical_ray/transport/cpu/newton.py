@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optical_ray.transport.cpu import simd
+from optical_ray.transport.cpu import passes, simd
 from optical_ray.transport.cpu.simd import native
 
 LONGEST_STEP = 20.0  # largest change of a potential; further out the quadratic model says nothing
@@ -23,27 +23,9 @@ FLOOR = 1e-10  # of the ridge: below it the factorisation would meet the Laplaci
 
 @native
 def newton_step(
-    reduced,
-    kernel,
-    kernel_t,
-    row_mass,
-    column_mass,
-    v,
-    row_sum,
-    column_sum,
-    f,
-    g,
-    n,
-    m,
-    wide,
-    tall,
-    ridge,
-    f_total,
-    g_total,
-    scratch,
-    step,
-    matrix,
-):
+    reduced, kernel, kernel_t, row_mass, column_mass, v, row_sum, column_sum, f, g,
+    n, m, wide, tall, ridge, f_total, g_total, scratch, step, matrix,
+):  # fmt: skip
     """One damped step. Leaves S reduced, K = exp(-S), v (columns exact, u = 1), potentials moved; K' is the caller's to form.
 
     Args:
@@ -86,17 +68,9 @@ def newton_step(
     if not moved:
         f[:n] = 0
         _columns(reduced, kernel, f, g, column_sum, n, wide)
-    width = simd.lanes(reduced)
-    g[m:wide] = 0
     for j in range(m):
-        g_total[j] += g[j]
         v[j] = column_mass[j] / column_sum[j]
-    for i in range(n):
-        f_total[i] += f[i]
-        shift = simd.splat(reduced, f[i])
-        for j in range(0, wide, width):
-            at = i * wide + j
-            simd.store(reduced, at, simd.subtract(simd.subtract(simd.load(reduced, at), shift), simd.load(g, j)))
+    passes.reduce(reduced, f, g, n, m, wide, f_total, g_total)
     return moved, max(0.1 * ridge, FLOOR) if moved and size == 1.0 else 3.0 * ridge
 
 

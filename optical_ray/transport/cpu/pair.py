@@ -11,7 +11,7 @@ from optical_ray.transport.log_domain import SAFETY, STAGE_ITERATIONS
 
 ABSORB_BEYOND = 1e6  # scalings beyond it go into the potentials: what K lost to underflow is below 1e-26 of the mass
 NEWTON_AFTER = 60  # iterations; a Newton step costs 80 (32 x 32) to 150 (64 x 64) of them, and saves up to thousands
-WARM = 10.0  # standard deviations of the cost
+WARM = 10.0  # standard deviations of the cost: at a larger epsilon the price is summed from the cost itself
 FIRST_RIDGE, LAST_RIDGE = 1e-4, 1e-1
 
 
@@ -144,25 +144,9 @@ def solve_pair(
     statistics[passes.ITERATIONS] = iterations
     logs = row_sum, shift_columns, shift_rows, scratch
     passes.finish(
-        rows,
-        columns,
-        row_mass,
-        column_mass,
-        epsilon,
-        reduced,
-        kernel,
-        u,
-        v,
-        wide,
-        tall,
-        column_sum,
-        f_total,
-        g_total,
-        logs,
-        f,
-        g,
-        statistics,
-    )
+        rows, columns, row_mass, column_mass, epsilon, reduced, kernel, u, v, wide, tall, column_sum, f_total, g_total,
+        logs, f, g, statistics,
+    )  # fmt: skip
     statistics[passes.CONVERGED] = statistics[passes.VIOLATION] <= tolerance
     if turned:
         passes.transpose(kernel, kernel_t, wide, tall)

@@ -270,10 +270,10 @@ def update(mass, sums, scaling, width):
 
 @native
 def peak(scaling, width):
-    peak = simd.load(scaling, 0)
+    most = simd.load(scaling, 0)
     for at in range(simd.lanes(scaling), width, simd.lanes(scaling)):
-        peak = simd.maximum(simd.load(scaling, at), peak)
-    return simd.largest(peak)
+        most = simd.maximum(simd.load(scaling, at), most)
+    return simd.largest(most)
 
 
 @native
@@ -290,7 +290,7 @@ def finish(
     log_v[m:wide] = 0
     f[:] = 0
     g[:] = 0
-    entropy, independent, crossed, price, error = 0.0, 0.0, 0.0, 0.0, 0.0
+    entropy, independent, crossed, value, error = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         at = i * wide
         scale, log_scale = simd.splat(kernel, u[i]), simd.splat(kernel, log_u[i])
@@ -308,7 +308,7 @@ def finish(
         independent -= wanted * log_mass
         error += abs(sent - wanted)
         crossed += sent * log_mass
-        price += sent * potential
+        value += sent * potential
     v[:n] = 1
     times(kernel, v, column_sum, n, wide)
     for j in range(m):
@@ -318,9 +318,9 @@ def finish(
         independent -= wanted * log_mass
         error += abs(received - wanted)
         crossed += received * log_mass
-        price += received * potential
+        value += received * potential
     # log T = (f + g - C) / epsilon, summed against T: the price needs no second look at the cost.
-    statistics[COST] = epsilon * (price + entropy)
-    statistics[REGULARISED] = epsilon * (price - crossed)
+    statistics[COST] = epsilon * (value + entropy)
+    statistics[REGULARISED] = epsilon * (value - crossed)
     statistics[ENTROPY] = entropy / independent if n > 1 and m > 1 else np.nan
     statistics[VIOLATION] = error

@@ -195,12 +195,16 @@ def transpose_block(_: Any, source: Any, at: Any, stride: Any, target: Any, to: 
     return types.void(source, at, stride, target, to, target_stride), code
 
 
+def _layout(kind: Vector) -> tuple[int, int, Any]:
+    """IEEE 754: bits of the mantissa, bias of the exponent, and the vector of integers of the same size."""
+    bits, mantissa = (32, 23) if kind.scalar == types.float32 else (64, 52)
+    return mantissa, (1 << (bits - mantissa - 2)) - 1, ir.VectorType(ir.IntType(bits), kind.lanes)
+
+
 @intrinsic
 def _power_of_two(_: Any, x: Any) -> Any:
     """2^x for lanes that hold whole numbers within the exponent's range."""
-    bits, mantissa = (32, 23) if x.scalar == types.float32 else (64, 52)
-    bias = (1 << (bits - mantissa - 2)) - 1
-    whole = ir.VectorType(ir.IntType(bits), x.lanes)
+    mantissa, bias, whole = _layout(x)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         exponent = builder.add(builder.fptosi(arguments[0], whole), ir.Constant(whole, [bias] * x.lanes))
@@ -263,9 +267,7 @@ def exp(like, x):
 @intrinsic
 def _exponent(_: Any, x: Any) -> Any:
     """The power of two below each lane, as a float."""
-    bits, mantissa = (32, 23) if x.scalar == types.float32 else (64, 52)
-    bias = (1 << (bits - mantissa - 2)) - 1
-    whole = ir.VectorType(ir.IntType(bits), x.lanes)
+    mantissa, bias, whole = _layout(x)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         shifted = builder.lshr(builder.bitcast(arguments[0], whole), ir.Constant(whole, [mantissa] * x.lanes))
@@ -277,9 +279,7 @@ def _exponent(_: Any, x: Any) -> Any:
 @intrinsic
 def _mantissa(_: Any, x: Any) -> Any:
     """Each lane over the power of two below it, in [1, 2)."""
-    bits, mantissa = (32, 23) if x.scalar == types.float32 else (64, 52)
-    bias = (1 << (bits - mantissa - 2)) - 1
-    whole = ir.VectorType(ir.IntType(bits), x.lanes)
+    mantissa, bias, whole = _layout(x)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kept = builder.and_(builder.bitcast(arguments[0], whole), ir.Constant(whole, [(1 << mantissa) - 1] * x.lanes))

@@ -122,7 +122,7 @@ def _run(threads: int, cost: NDArray[Any], *given: Any) -> None:
 
 @cache
 def _has_safe_pool() -> bool:
-    """Numba can run threads on OpenMP (or TBB): they start within microseconds, and callers in several Python threads may share them.
+    """Numba can run threads on OpenMP: they start within microseconds, and callers in several Python threads may share them.
 
     Numba's own pool, the only one where there is no libgomp, allows neither: Python's threads are used then (80 us to start).
     """

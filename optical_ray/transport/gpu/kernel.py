@@ -380,14 +380,11 @@ def _coupling_kernel(
     MAX_TOKENS: tl.constexpr,
 ):
     pair = tl.program_id(0).to(tl.int64)
-    num_a, num_b = _length(a_BN, pair, num_student, MAX_TOKENS), _length(b_BM, pair, num_teacher, MAX_TOKENS)
-    longest = tl.where((tl.minimum(num_a, num_b) > 0) & tl.load(finite_B + pair), tl.maximum(num_a, num_b), -1)
+    longest = _longest_solved(a_BN, b_BM, finite_B, pair, num_student, num_teacher, MAX_TOKENS)
     if (longest <= LONGER_THAN) | (longest > TILE):
         return
     a_N, b_M = _vector(a_BN, pair, num_student, TILE), _vector(b_BM, pair, num_teacher, TILE)
-    f_N, g_M = _vector(f_BN, pair, num_student, TILE), _vector(g_BM, pair, num_teacher, TILE)
-    cost_NM = _cost(student_BND, teacher_BMD, pair, a_N, b_M, num_student, num_teacher, num_dims, TILE)
-    plan_NM = _plan(cost_NM, f_N, g_M, a_N, b_M, 1.0 / epsilon)
+    plan_NM = _rebuilt(student_BND, teacher_BMD, f_BN, g_BM, pair, a_N, b_M, num_student, num_teacher, num_dims, epsilon, TILE)
     token = tl.arange(0, TILE)
     inside_NM = (token < num_student)[:, None] & (token < num_teacher)[None, :]
     tl.store(coupling_BNM + (pair * num_student + token)[:, None] * num_teacher + token[None, :], plan_NM, mask=inside_NM)
@@ -415,14 +412,11 @@ def _gradient_kernel(
     MAX_TOKENS: tl.constexpr,
 ):
     pair = tl.program_id(0).to(tl.int64)
-    num_a, num_b = _length(a_BN, pair, num_student, MAX_TOKENS), _length(b_BM, pair, num_teacher, MAX_TOKENS)
-    longest = tl.where((tl.minimum(num_a, num_b) > 0) & tl.load(finite_B + pair), tl.maximum(num_a, num_b), -1)
+    longest = _longest_solved(a_BN, b_BM, finite_B, pair, num_student, num_teacher, MAX_TOKENS)
     if (longest <= LONGER_THAN) | (longest > TILE):
         return
     a_N, b_M = _vector(a_BN, pair, num_student, TILE), _vector(b_BM, pair, num_teacher, TILE)
-    f_N, g_M = _vector(f_BN, pair, num_student, TILE), _vector(g_BM, pair, num_teacher, TILE)
-    cost_NM = _cost(student_BND, teacher_BMD, pair, a_N, b_M, num_student, num_teacher, num_dims, TILE)
-    plan_NM = _plan(cost_NM, f_N, g_M, a_N, b_M, 1.0 / epsilon)
+    plan_NM = _rebuilt(student_BND, teacher_BMD, f_BN, g_BM, pair, a_N, b_M, num_student, num_teacher, num_dims, epsilon, TILE)
     weight_NM = -tl.load(grad_B + pair) * plan_NM
     token = tl.arange(0, TILE)
     for first in range(0, num_dims, CHUNK):
@@ -444,6 +438,21 @@ def _length(mass_BN, pair, num_tokens, MAX_TOKENS: tl.constexpr):
     token = tl.arange(0, MAX_TOKENS)
     mass = tl.load(mass_BN + pair * num_tokens + token, mask=token < num_tokens, other=0.0)
     return tl.max(tl.where(mass > 0, token + 1, 0), axis=0)
+
+
+@triton.jit
+def _longest_solved(a_BN, b_BM, finite_B, pair, num_student, num_teacher, MAX_TOKENS: tl.constexpr):
+    """The longer side of a pair that has a plan; -1 for the others."""
+    num_a, num_b = _length(a_BN, pair, num_student, MAX_TOKENS), _length(b_BM, pair, num_teacher, MAX_TOKENS)
+    return tl.where((tl.minimum(num_a, num_b) > 0) & tl.load(finite_B + pair), tl.maximum(num_a, num_b), -1)
+
+
+@triton.jit
+def _rebuilt(student_BND, teacher_BMD, f_BN, g_BM, pair, a_N, b_M, num_student, num_teacher, num_dims, epsilon, TILE: tl.constexpr):
+    """The plan that tokens and potentials stand for."""
+    f_N, g_M = _vector(f_BN, pair, num_student, TILE), _vector(g_BM, pair, num_teacher, TILE)
+    cost_NM = _cost(student_BND, teacher_BMD, pair, a_N, b_M, num_student, num_teacher, num_dims, TILE)
+    return _plan(cost_NM, f_N, g_M, a_N, b_M, 1.0 / epsilon)
 
 
 @triton.jit
