@@ -27,6 +27,9 @@ from optical_ray.errors import DataError, LanguageError
 FORMAT_VERSION = 1
 """Part of every corpus's fingerprint: raised when a file's layout or a rule's meaning changes."""
 
+BLOCK_ROWS = 4096
+"""Rows that are read at a time: a row group of a shard."""
+
 ENGLISH_TABLE = pa.schema(
     [
         pa.field("english_id", pa.int32(), nullable=False),  # 0, 1, 2, ... in the order of `english`
@@ -116,6 +119,27 @@ class Corpus:
     def english(self) -> pa.Table:
         """Every English string once: english_id (int32, dense), english, split, key. The table is kept in memory."""
         return _read_english(self.folder / "english.parquet")
+
+    def block(self, tag: str, split: Split, index: int) -> pa.Table:
+        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `rows(tag, split)`, read alone; the last block is shorter.
+
+        Columns: id, english_id, english, text, english_chars, text_chars.
+
+        Raises:
+            LanguageError, DataError: as `rows`.
+        """
+        table = self.rows(tag, split).slice(index * BLOCK_ROWS, BLOCK_ROWS)
+        lengths = {f"{name}_chars": pc.utf8_length(table[name]) for name in ("english", "text")}
+        return pa.table({name: table[name] for name in table.column_names} | lengths)
+
+    @property
+    def num_english(self) -> int:
+        """English strings of the corpus: english_id runs from 0 to this."""
+        return int(sum(self.manifest["facts"]["english"].values()))
+
+    def english_block(self, index: int) -> pa.Table:
+        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `english()`, read alone."""
+        return self.english().slice(index * BLOCK_ROWS, BLOCK_ROWS)
 
 
 @lru_cache(maxsize=2)
