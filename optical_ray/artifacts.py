@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from optical_ray.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+_SCRATCH_INPUTS = "inputs.json"
 
 
 def fingerprint(value: Any) -> str:
@@ -62,41 +65,132 @@ class Store:
         """True when the artifact is there, whole."""
         return (self.path(kind, inputs) / MANIFEST).is_file()
 
-    def build(self, kind: str, inputs: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any] | None]) -> Path:
-        """The artifact's folder; made by `fill(scratch folder)` when it is not there yet.
-
-        Two callers that miss the same artifact build it once: the second waits. A crash in `fill` leaves no artifact.
-        What `fill` returns is kept in the manifest under `facts`.
+    def build(self, kind: str, inputs: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any] | None], resume: bool = False) -> Path:
+        """The artifact's folder; made by `fill(scratch folder)` when it is not there yet. As `build_artifact`.
 
         Raises:
-            ArtifactError: the store cannot be written.
+            ArtifactError: the store cannot be written, or its disk is full.
         """
-        target = self.path(kind, inputs)
-        if (target / MANIFEST).is_file():
+        return build_artifact(self.path(kind, inputs), kind, inputs, fill, resume)
+
+
+def build_artifact(
+    target: Path, kind: str, inputs: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any] | None], resume: bool = False
+) -> Path:
+    """Make a folder from its inputs, unless it is there; it appears whole or not at all.
+
+    Two callers that miss the same artifact build it once: the second waits. A crash in `fill` leaves no artifact.
+    What `fill` returns is kept in the manifest under `facts`.
+
+    Args:
+        target: The folder; absent, empty, or this very artifact.
+        kind: What it is.
+        inputs: Plain data that determines it.
+        fill: Given a scratch folder beside the target.
+        resume: `fill` may find in the scratch folder what an earlier call for the same inputs left there when it broke off.
+
+    Raises:
+        ArtifactError: the target holds something else, cannot be written, or its disk is full.
+    """
+    if _is_built(target, kind, inputs):
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.parent / f".{target.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise ArtifactError(
+            f"{target.parent}: cannot be written ({error.strerror or error}); choose another with --store or --out"
+        ) from None
+    try:
+        if _is_built(target, kind, inputs):
             return target
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / f".{target.name}.lock")
-            lock.acquire()
-        except OSError as error:
-            raise ArtifactError(f"{self.root}: cannot write the store ({error.strerror or error}); choose another with --store") from None
-        try:
-            if (target / MANIFEST).is_file():
-                return target
-            scratch = self.root / f".{target.name}.scratch"
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            started = time.monotonic()
+        scratch = _open_scratch(target.parent / f".{target.name}.scratch", kind, inputs, resume)
+        started = time.monotonic()
+        with explain_full_disk(scratch):
             facts = fill(scratch)
             seconds = round(time.monotonic() - started, 3)
-            manifest = {"kind": kind, "inputs": dict(inputs), "facts": dict(facts or {}), "seconds": seconds}
-            write_json(scratch / MANIFEST, manifest)
-            shutil.rmtree(target, ignore_errors=True)  # a folder without a manifest is not an artifact
-            os.replace(scratch, target)
-            log.info("artifact=%s seconds=%.1f path=%s", kind, seconds, target)
-            return target
-        finally:
-            lock.release()
+            (scratch / _SCRATCH_INPUTS).unlink()
+            write_json(scratch / MANIFEST, {"kind": kind, "inputs": dict(inputs), "facts": dict(facts or {}), "seconds": seconds})
+        os.replace(scratch, target)
+        log.info("artifact=%s seconds=%.1f path=%s", kind, seconds, target)
+        return target
+    finally:
+        lock.release()
+
+
+def _is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:
+    if not (target / MANIFEST).is_file():
+        if target.is_dir() and any(target.iterdir()):
+            raise ArtifactError(f"{target}: holds files but no {MANIFEST}, so it is nothing that was built here; choose another folder")
+        return False
+    found = read_manifest(target)
+    if found.get("kind") != kind:
+        raise ArtifactError(f"{target}: holds a {found.get('kind')}, expected a {kind}; choose another folder")
+    if differences := list_differences(found["inputs"], json.loads(json.dumps(dict(inputs)))):
+        raise ArtifactError(f"{target}: was built otherwise ({'; '.join(differences)}); choose another folder, or delete this one")
+    return True
+
+
+def list_differences(found: Any, wanted: Any, place: str = "") -> list[str]:
+    """What two pieces of plain data differ in, one short text each: `cleaning.max_words is 128, not 64`."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        names = [*found, *(name for name in wanted if name not in found)]
+        return [
+            text
+            for name in names
+            for text in list_differences(found.get(name), wanted.get(name), f"{place}.{name}" if place else str(name))
+        ]
+    if found == wanted:
+        return []
+    shown = [json.dumps(value, ensure_ascii=False) for value in (found, wanted)]
+    return [f"{place} is {shown[0]}, not {shown[1]}" if max(map(len, shown)) < 60 else f"{place} differs"]
+
+
+def _open_scratch(scratch: Path, kind: str, inputs: Mapping[str, Any], resume: bool) -> Path:
+    """A folder to fill, its inputs written down first; what is in it stays only if it was begun for the same inputs."""
+    begun = json.loads(json.dumps({"kind": kind, "inputs": dict(inputs)}))
+    try:
+        kept = resume and json.loads((scratch / _SCRATCH_INPUTS).read_text(encoding="utf-8")) == begun
+    except (OSError, ValueError):
+        kept = False
+    if not kept:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        write_json(scratch / _SCRATCH_INPUTS, begun)
+    return scratch
+
+
+@contextlib.contextmanager
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Turn "no space left" of whatever writes below a folder into one line that says where.
+
+    Raises:
+        ArtifactError: the disk, or the user's quota on it, is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise ArtifactError(
+            f"{folder}: the disk is full ({free / 1e6:,.0f} MB free); nothing half-written counts as built: make room and run it again, "
+            "or choose another place with --store or --out"
+        ) from None
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A scratch path to write to; renamed to `path` when the block ends well, removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with explain_full_disk(path.parent):
+            yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

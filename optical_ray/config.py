@@ -8,9 +8,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from optical_ray.errors import ConfigError
+
+_WHERE: dict[str, Any] = {"fingerprint": False}
+
+
+def where_field(default: Any) -> Any:
+    """A field's default, with the mark that keeps it out of `Config.identity`: it chooses where a number is computed, not which."""
+    return Field(default=default, json_schema_extra=dict(_WHERE))
 
 
 class Config(BaseModel):
@@ -60,6 +67,17 @@ class Config(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what goes to JSON, fingerprints and Ray."""
         return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """`to_dict` without the fields that only choose *where* something is computed: what a fingerprint is made of."""
+        values = self.to_dict()
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.json_schema_extra == _WHERE:
+                del values[name]
+            elif isinstance(value, Config):
+                values[name] = value.identity()
+        return values
 
     def override(self, changes: Mapping[str, Any]) -> Self:
         """A copy with dotted fields replaced: `recipe.override({"transport.epsilon": 0.1})`.

@@ -48,8 +48,8 @@ class Recipe(Config):
 
     @property
     def fingerprint(self) -> str:
-        """40 hex digits of everything above."""
-        return fingerprint(self.to_dict())
+        """40 hex digits of everything above, but for the fields that only say where something is computed."""
+        return fingerprint(self.identity())
 
     @property
     def trial_id(self) -> str:
@@ -80,8 +80,13 @@ class Resources(Config):
             raise ResourceError("transport.backend=triton needs a GPU (--device cuda); use transport.backend=auto")
         if recipe.transport.backend == "cpu" and self.device == "cuda":
             raise ResourceError("transport.backend=cpu cannot read tensors on a GPU; use transport.backend=auto, or --device cpu")
-        groups = recipe.batch.pairs // recipe.batch.group
-        if groups % self.workers:
+        groups = recipe.batch.fewest_groups(recipe.student.max_tokens)
+        if recipe.batch.tokens is not None and self.workers > groups:
+            raise ResourceError(
+                f"{self.workers} workers, but a step of batch.tokens={recipe.batch.tokens} may hold only {groups} groups of "
+                f"{recipe.batch.group} pairs; raise batch.tokens, lower batch.group or the number of workers"
+            )
+        if recipe.batch.tokens is None and groups % self.workers:
             raise ResourceError(
                 f"{self.workers} workers cannot share {groups} groups of {recipe.batch.group} pairs evenly; "
                 f"lower batch.group (batch.pairs={recipe.batch.pairs}) or change the number of workers"

@@ -67,7 +67,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     BertModel(config, add_pooling_layer=False).save_pretrained(teacher)
     recipe = Recipe().override(
         {
-            "corpus.source": str(root / "bitext"),
+            "corpus.sources": [str(root / "bitext")],
+            "corpus.cleaning.near_duplicates": "off",  # its sentences are made of a few words
             "corpus.min_pairs": 50,
             "teacher.path": str(teacher),
             "tokenizer.vocab_size": 600,

@@ -15,6 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("orchestration", "analysis"),
     ("sweep",),
     ("trial",),
+    ("stages",),
     ("recipe",),
     ("training", "retrieval"),
     ("data",),

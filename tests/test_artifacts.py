@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 import threading
@@ -5,7 +6,7 @@ import time
 
 import pytest
 
-from optical_ray.artifacts import Store, fingerprint, read_manifest
+from optical_ray.artifacts import Store, build_artifact, fingerprint, read_manifest, whole_file
 from optical_ray.errors import ArtifactError
 from optical_ray.seeding import derive_seed
 
@@ -64,8 +65,50 @@ def test_two_that_miss_the_same_artifact_build_it_once(tmp_path):
 
 def test_an_unwritable_store_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match="cannot write the store.*--store"):
+    with pytest.raises(ArtifactError, match="store: cannot be written \\(Not a directory\\).*--store"):
         Store(tmp_path / "file" / "store").build("thing", {}, lambda folder: None)
+
+
+def test_a_build_that_broke_off_goes_on_with_what_it_had_for_the_same_inputs_only(tmp_path):
+    def fill(folder):
+        done = sorted(path.name for path in folder.glob("part-*"))
+        (folder / f"part-{len(done)}").write_text("x")
+        if not done:
+            raise RuntimeError("killed")
+        return {"found": done}
+
+    target = tmp_path / "out"
+    with pytest.raises(RuntimeError):
+        build_artifact(target, "thing", {"n": (1, 2)}, fill, resume=True)
+    with pytest.raises(RuntimeError):  # other inputs: begins anew, so it finds nothing
+        build_artifact(target, "thing", {"n": (1, 3)}, fill, resume=True)
+    done = build_artifact(target, "thing", {"n": (1, 3)}, fill, resume=True)
+    assert read_manifest(done)["facts"] == {"found": ["part-0"]}
+    assert sorted(path.name for path in done.iterdir()) == ["manifest.json", "part-0", "part-1"]
+
+
+def test_a_folder_built_otherwise_is_refused_with_what_differs(tmp_path):
+    build_artifact(tmp_path / "out", "thing", {"rules": {"words": 3}, "files": [1]}, lambda folder: None)
+    assert build_artifact(tmp_path / "out", "thing", {"rules": {"words": 3}, "files": [1]}, lambda folder: None) == tmp_path / "out"
+    with pytest.raises(ArtifactError, match=r"out: was built otherwise \(rules.words is 3, not 5\); choose another"):
+        build_artifact(tmp_path / "out", "thing", {"rules": {"words": 5}, "files": [1]}, lambda folder: None)
+    with pytest.raises(ArtifactError, match="holds a thing, expected a corpus"):
+        build_artifact(tmp_path / "out", "corpus", {}, lambda folder: None)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(ArtifactError, match="mine: holds files but no manifest.json"):
+        build_artifact(tmp_path / "mine", "thing", {}, lambda folder: None)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path):
+    def fill(folder):
+        with whole_file(folder / "data") as scratch:
+            scratch.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactError, match=r"the disk is full \(.* MB free\)"):
+        build_artifact(tmp_path / "out", "thing", {}, fill, resume=True)
+    assert [path.name for path in (tmp_path / ".out.scratch").iterdir()] == ["inputs.json"]
 
 
 def test_a_folder_without_manifest_is_no_artifact(tmp_path):

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from optical_ray.config import Config, describe_fields, parse_override
+from optical_ray.config import Config, describe_fields, parse_override, where_field
 from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe, Resources
 
@@ -96,3 +96,19 @@ def test_a_broken_recipe_file_is_one_line(tmp_path):
 def test_errors_survive_pickling():
     error = ConfigError("one line")
     assert str(pickle.loads(pickle.dumps(error))) == "one line"
+
+
+def test_a_field_that_says_where_is_recorded_but_no_part_of_the_identity():
+    class Inner(Config):
+        cache: bool = where_field(True)
+        """Where."""
+        size: int = 1
+        """What."""
+
+    class Outer(Config):
+        inner: Inner = Inner()
+
+    changed = Outer().override({"inner.cache": False})
+    assert changed.to_dict() == {"inner": {"cache": False, "size": 1}} != Outer().to_dict()
+    assert changed.identity() == Outer().identity() == {"inner": {"size": 1}}
+    assert Outer().override({"inner.size": 2}).identity() != Outer().identity()

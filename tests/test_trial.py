@@ -104,6 +104,28 @@ def test_another_seed_gives_other_numbers(finished, world, tmp_path):
     assert losses(run, recipe)[20, names.LOSS] != losses(finished[0], finished[1])[20, names.LOSS]
 
 
+def test_where_tokens_are_computed_changes_no_result(finished, world, tmp_path):
+    """Neither shards nor teacher cache: the same trial, to the rounding of a teacher that reads other batches."""
+    run, recipe, status = run_once(world, tmp_path, batch__token_shards=False, teacher__cache=False)
+    assert recipe.trial_id == finished[1].trial_id
+    found, expected = losses(run, recipe), losses(finished[0], recipe)
+    assert found.keys() == expected.keys()
+    assert found[20, names.LOSS] == pytest.approx(expected[20, names.LOSS], rel=1e-3)
+    plans = [json.loads(one.trial(recipe.trial_id).plan.read_text()) for one in (run, finished[0])]
+    assert plans[0]["epsilon_unit"] == pytest.approx(plans[1]["epsilon_unit"], rel=1e-3)
+    assert plans[0] | {"epsilon_unit": 0} == plans[1] | {"epsilon_unit": 0}
+    assert status.objective == pytest.approx(finished[2].objective, abs=0.05)
+
+
+def test_a_token_budget_counts_the_pairs_that_were_seen(world, tmp_path):
+    changes = {"batch__tokens": 600, "batch__length_window": 4, "student__max_tokens": 24, "training__max_steps": 10}
+    run, recipe, status = run_once(world, tmp_path, **changes)
+    plan = json.loads(run.trial(recipe.trial_id).plan.read_text())
+    assert (plan["pairs_per_step"], plan["tokens_per_step"], plan["draws"]) == (None, 600, None)
+    assert 80 < status.pairs_seen != 160
+    assert losses(run, recipe)[10, names.PAIRS_SEEN] == status.pairs_seen
+
+
 def test_a_finished_trial_is_not_run_again(finished, world):
     run, recipe, status = finished
     before = run.trial(recipe.trial_id).metrics.read_bytes()
@@ -119,9 +141,17 @@ def _train_until_killed(recipe, store, path):
     run_trial(recipe, Resources(), store, RunFolder(path), stop)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_a_killed_training_continues_bit_for_bit(world, tmp_path, dropout):
-    recipe = world.recipe.override({"student.dropout": dropout})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch.length_window": 7},
+        {"student.dropout": 0.1},
+        {"batch.tokens": 600, "batch.length_window": 7, "student.max_tokens": 24},
+    ],
+    ids=["mid-window", "dropout", "tokens"],
+)
+def test_a_killed_training_continues_bit_for_bit(world, tmp_path, changes):
+    recipe = world.recipe.override(changes)
     process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=(recipe, world.store, tmp_path / "killed"))
     process.start()
     process.join(120)
@@ -163,7 +193,7 @@ def test_a_trial_is_not_continued_on_other_data(world, tmp_path):
 
     bitext = tmp_path / "bitext"
     shutil.copytree(world.bitext, bitext)
-    recipe, run = world.recipe.override({"corpus.source": str(bitext)}), RunFolder(tmp_path / "run")
+    recipe, run = world.recipe.override({"corpus.sources": str(bitext)}), RunFolder(tmp_path / "run")
 
     def stop(step, metrics):
         if step == 10:

@@ -28,31 +28,44 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="log what happens inside, with tracebacks of every error")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    data = verbs.add_parser("data", help="build a bitext corpus, or show what is in it").add_subparsers(
+    data = verbs.add_parser("data", help="build a bitext corpus, or look at one").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
     for action, text in (
-        ("build", "harvest, clean, split and write the corpus (a Ray Data job)"),
-        ("show", "languages, pairs and what was dropped"),
+        ("build", "read, clean, split and write a corpus (a Ray Data job); killed and started again, it goes on where it stopped"),
+        ("show", "languages, pairs, what was dropped and why, licences"),
+        ("sample", "rows of one language to read"),
     ):
         verb = data.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.")
         verb.set_defaults(run=f"data:{action}")
         verb.add_argument(
-            "source",
-            nargs="?",
-            default="catalogs",
-            help="`catalogs`: catalogs of the pinned wheels (default); else a folder of lang=<code>/*.parquet (columns english, text)",
-        )
-        verb.add_argument(
-            "overrides",
+            "arguments",
             nargs="*",
-            metavar="FIELD=VALUE",
-            help="corpus fields, such as min_pairs=500 (`optical recipe fields` lists them under corpus)",
+            metavar="SOURCE|FIELD=VALUE",
+            help="`catalogs` (default); a file, folder, glob, URI or hf:OWNER/NAME, with ,key=value for what it does not say itself: "
+            "lang, english, text, lang_column, header, format, name, licence"
+            + ("" if action == "build" else "; or the folder of a corpus")
+            + "; and corpus fields, such as min_pairs=500 (`optical recipe fields` lists them)",
         )
         _store(verb)
         if action == "build":
-            verb.add_argument("--in-process", action="store_true", help="without Ray, one language after the other")
+            verb.add_argument("--out", type=Path, default=None, metavar="DIR", help="build into this folder (default: into the store)")
+            verb.add_argument(
+                "--on-bad-row",
+                choices=["refuse", "skip"],
+                default=None,
+                help="skip: count and list damaged rows (default refuse)",
+            )
+            verb.add_argument("--in-process", action="store_true", help="without Ray, one task after the other")
             _address(verb)
+        if action == "show":
+            verb.add_argument("--figure", type=Path, default=None, metavar="FILE", help="draw it too: .svg, .png or .pdf")
+            verb.add_argument("--verify", action="store_true", help="read every file and compare it with its checksum")
+        if action == "sample":
+            verb.add_argument("--lang", required=True, metavar="CODE", help="the language")
+            verb.add_argument("--rows", type=int, default=10, metavar="N", help="how many (default 10)")
+            verb.add_argument("--split", choices=["train", "valid", "test"], default="train", help="of which split (default train)")
+            verb.add_argument("--seed", type=int, default=0, help="another seed, other rows")
 
     train = verbs.add_parser(
         "train",
@@ -142,10 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The `optical` command."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest:  # FIELD=VALUE behind an option: argparse takes positionals in one piece only
-        if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in rest):
+    if rest:  # what stands behind an option: argparse takes positionals in one piece only
+        name = "arguments" if hasattr(options, "arguments") else "overrides"
+        if not hasattr(options, name) or any(text.startswith("-") or ("=" not in text and name == "overrides") for text in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        options.overrides = [*options.overrides, *rest]
+        setattr(options, name, [*getattr(options, name), *rest])
     module, _, function = options.run.partition(":")
     _exit_with(lambda: getattr(importlib.import_module(f"optical_ray.cli.{module}"), function)(options), options.verbose)
 

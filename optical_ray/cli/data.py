@@ -1,32 +1,48 @@
-"""optical data build | show"""
+"""optical data build | show | sample"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import random
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from optical_ray.artifacts import Store
+from optical_ray.artifacts import MANIFEST, Store
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
-from optical_ray.data.corpus import Corpus, CorpusConfig, MapTasks, build_corpus, corpus_inputs, describe_corpus
+from optical_ray.data.building.pipeline import build_corpus, find_corpus
+from optical_ray.data.cleaning import RULES
+from optical_ray.data.corpus import Corpus, CorpusConfig, describe_corpus
+from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.splits import SPLITS
-from optical_ray.errors import DataError
+from optical_ray.data.tasks import MapTasks
+from optical_ray.errors import ConfigError, DataError
+from optical_ray.languages.codes import canonical_tag
 from optical_ray.recipe import Resources
 
-TABLE_COLUMNS = ("language", "name", "script", *SPLITS, "median words")
+_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
+BAD_ROWS_SHOWN = 5
+SHOW_COLUMNS = 150  # of the table in a log file
 
 
 def _config(options: argparse.Namespace) -> CorpusConfig:
-    overrides = list(options.overrides)
-    if "=" in options.source:  # `optical data build min_pairs=500`: the source was left out
-        overrides.insert(0, options.source)
-        options.source = "catalogs"
-    return CorpusConfig(source=options.source).override(dict(parse_override(text.removeprefix("corpus.")) for text in overrides))
+    """Sources and FIELD=VALUE stand in any order on the command line: a text is an override when it looks like one and is no file."""
+    overrides = [text for text in options.arguments if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    sources = [text for text in options.arguments if text not in overrides]
+    changes = dict(parse_override(text.removeprefix("corpus.")) for text in overrides)
+    if len(sources) == 1 and (Path(sources[0]) / MANIFEST).is_file():
+        return CorpusConfig(path=sources[0]).override(changes)
+    if sources:
+        changes["sources"] = sources
+    if getattr(options, "on_bad_row", None) is not None:
+        changes["on_bad_row"] = options.on_bad_row
+    return CorpusConfig().override(changes)
 
 
 @contextlib.contextmanager
@@ -44,43 +60,80 @@ def _ray_tasks(options: argparse.Namespace, console: Console) -> Iterator[MapTas
 
 
 def build(options: argparse.Namespace) -> None:
-    """Build the corpus into the store; one that is there is left as it is."""
+    """Build a corpus into a folder or the store; one that is there is left as it is."""
     console = make_console()
     config, store = _config(options), Store(options.store)
-    if store.has("corpus", corpus_inputs(config)):
-        console.print(f"Built already: {store.path('corpus', corpus_inputs(config))}", soft_wrap=True)
+    if config.path is not None:
+        raise ConfigError(f"{config.path}: is a corpus already; look at it with `optical data show {config.path}`")
+    found = find_corpus(store, config) if options.out is None else None
+    if found is not None:
+        console.print(f"Built already: {found.folder}", soft_wrap=True)
         return
     with _ray_tasks(options, console) as map_tasks, status_line(console, "bitext") as show_line:
-        corpus = build_corpus(store, config, map_tasks, show_line)
+        corpus = build_corpus(store, config, map_tasks, show_line, options.out)
     _summarise(console, corpus)
+    if options.out is not None:
+        console.print(f"Train on it with corpus.path={corpus.folder}", soft_wrap=True)
+
+
+def _open(options: argparse.Namespace) -> Corpus:
+    config = _config(options)
+    corpus = find_corpus(Store(options.store), config)
+    if corpus is None:
+        again = " ".join(["optical data build", *options.arguments])
+        raise DataError(f"{options.store}: no corpus of {', '.join(config.sources)} with these settings; build it with `{again}`")
+    return corpus
 
 
 def show(options: argparse.Namespace) -> None:
-    """A table of the corpus, language by language."""
-    console = make_console()
-    config, store = _config(options), Store(options.store)
-    inputs = corpus_inputs(config)
-    if not store.has("corpus", inputs):
-        raise DataError(
-            f"{store.root}: no corpus of source {config.source!r} with these settings; build it with `optical data build {options.source}`"
-        )
-    corpus = Corpus.open(store.path("corpus", inputs))
-    rows = describe_corpus(corpus)
-    table = Table(*TABLE_COLUMNS, "kept of read", box=None, title_justify="left")
-    for row in rows:
-        kept = sum(int(row[split]) for split in SPLITS)
-        shares = f"{kept / max(int(row['read']), 1):.0%} of {row['read']:,}"
-        table.add_row(*(f"{row[name]:,}" if isinstance(row[name], int) else f"{row[name]}" for name in TABLE_COLUMNS), shares)
+    """A table of the corpus, language by language; a figure of it too."""
+    console = make_console(SHOW_COLUMNS)
+    corpus = _open(options)
+    if options.verify and (damaged := corpus.damaged_files()):
+        raise DataError(f"{corpus.folder}: {len(damaged)} files are not as they were written ({', '.join(damaged[:3])}); build it again")
+    languages = describe_corpus(corpus)
+    table = Table("language", "name", "family", "script", *SPLITS, "words", "median words", "licences", box=None)
+    for row in languages:
+        numbers = (f"{row[name]:,}" for name in (*SPLITS, "words"))
+        table.add_row(row["language"], row["name"], row["family"], row["script"], *numbers, f"{row['median words']:g}", row["licences"])
+    console.print(table)
+    rules = [rule.name for rule in RULES if any(rule.name in row["dropped"] for row in languages)]
+    table = Table("language", "rows read", "kept", *rules, box=None, title="\nRows dropped, by the rule", title_justify="left")
+    for row in languages:
+        kept = sum(row[split] for split in SPLITS) / max(row["read"], 1)
+        table.add_row(row["language"], f"{row['read']:,}", f"{kept:.0%}", *(f"{row['dropped'].get(rule, 0):,}" for rule in rules))
     console.print(table)
     facts = corpus.manifest["facts"]
     dropped = Counter[str]()
     for language in [*facts["languages"].values(), *facts["left_out"].values()]:
         dropped.update(language["dropped"])
-    console.print("Dropped: " + ", ".join(f"{rule} {count:,}" for rule, count in dropped.most_common()), soft_wrap=True)
+    console.print("Dropped: " + (", ".join(f"{rule} {count:,}" for rule, count in dropped.most_common()) or "nothing"), soft_wrap=True)
     console.print(
         "Licences: " + ", ".join(f"{source} {licence or 'not stated'}" for source, licence in facts["licences"].items()), soft_wrap=True
     )
     _summarise(console, corpus)
+    if options.verify:
+        console.print(f"Verified: {len(facts['files'])} files are byte for byte as they were written")
+    if options.figure is not None:
+        from optical_ray.analysis.corpus_figure import draw_corpus
+
+        draw_corpus(languages, options.figure)
+        console.print(f"Figure: {options.figure}", soft_wrap=True)
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Rows to read, from a seeded place of the split."""
+    console = make_console()
+    corpus, tag = _open(options), canonical_tag(options.lang)
+    count = corpus.pairs(options.split).get(tag, 1)
+    if not count:
+        raise DataError(f"{corpus.folder}: {tag} has no row in the {options.split} split")
+    block = corpus.block(tag, options.split, random.Random(options.seed).randrange(-(-count // BLOCK_ROWS)))
+    chosen = sorted(random.Random(options.seed).sample(range(block.num_rows), min(options.rows, block.num_rows)))
+    table = Table("english", corpus.manifest["facts"]["languages"][tag]["name"], "source", box=None, show_lines=False, padding=(0, 2, 1, 0))
+    for row in block.take(chosen).to_pylist():
+        table.add_row(row["english"], row["text"], row["source"])
+    console.print(table, markup=False)
 
 
 def _summarise(console: Console, corpus: Corpus) -> None:
@@ -90,13 +143,17 @@ def _summarise(console: Console, corpus: Corpus) -> None:
     console.print(f"Left out (fewer than {least} pairs): {left_out or 'none'}", soft_wrap=True)
     if facts["skipped"]:
         console.print("Skipped: " + ", ".join(f"{code} ({reason})" for code, reason in facts["skipped"].items()), soft_wrap=True)
+    if facts["bad_rows"]["count"]:
+        console.print(f"Bad rows skipped: {facts['bad_rows']['count']:,} (manifest.json lists the first)", style="bold", soft_wrap=True)
+        for line in facts["bad_rows"]["first"][:BAD_ROWS_SHOWN]:
+            console.print(f"  {line}", soft_wrap=True, markup=False)
     merged = [f"{tag} ({', '.join(language['codes'])})" for tag, language in facts["languages"].items() if len(language["codes"]) > 1]
     if merged:
         console.print("One language under several codes: " + ", ".join(merged), soft_wrap=True)
     splits = {split: sum(corpus.pairs(split).values()) for split in SPLITS}
     text = ", ".join(f"{count:,} {split}" for split, count in splits.items())
     console.print(
-        f"{len(corpus.languages)} languages, {sum(splits.values()):,} pairs ({text}), {len(corpus.english()):,} English sentences",
+        f"{len(corpus.languages)} languages, {sum(splits.values()):,} pairs ({text}), {corpus.num_english:,} English sentences",
         soft_wrap=True,
     )
     console.print(f"Corpus: {corpus.folder}", soft_wrap=True)

@@ -14,10 +14,10 @@ from rich.text import Text
 LOG_SECONDS = 20.0  # between two lines where there is no terminal
 
 
-def make_console() -> Console:
-    """Standard output; 100 columns wide where it is no terminal, so that tables in a log file keep their intervals."""
+def make_console(width: int = 100) -> Console:
+    """Standard output; `width` columns where it is no terminal, so that tables in a log file keep their numbers."""
     console = Console()
-    return console if console.is_terminal else Console(width=100)
+    return console if console.is_terminal else Console(width=width)
 
 
 @contextlib.contextmanager

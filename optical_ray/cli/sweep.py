@@ -16,14 +16,14 @@ from optical_ray.artifacts import Store
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.record import record
 from optical_ray.cli.report import print_report
-from optical_ray.data.corpus import build_corpus
+from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.languages.sets import choose_languages, order_pool
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
+from optical_ray.stages import prepare
 from optical_ray.sweep import GridPart, Part, SearchPart, Sweep, describe_part
-from optical_ray.trial import prepare
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -205,7 +205,9 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
 def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
     """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens."""
     from optical_ray.orchestration.data_job import map_tasks
+    from optical_ray.orchestration.encode_job import ActorPool
 
+    encoders = ActorPool.fill_cluster(sweep.resources)
     recipes = [sweep.base, *sweep.planned().values()]
     shared: dict[str, Recipe] = {}
     for recipe in recipes:
@@ -216,7 +218,7 @@ def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
         shared.setdefault(key, recipe)
     with status_line(console, "prepare") as show_line:
         for recipe in shared.values():
-            prepare(recipe, store, show_line, map_tasks)
+            prepare(recipe, store, show_line, map_tasks, encoders)
         for recipe in recipes:  # a set larger than its pool is found now, not in the middle of the night
             corpus = build_corpus(store, recipe.corpus)
             build_tasks(

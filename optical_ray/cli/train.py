@@ -19,8 +19,9 @@ from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.stages import prepare
 from optical_ray.sweep import GridPart, Sweep
-from optical_ray.trial import Distil, prepare, run_trial
+from optical_ray.trial import Distil, run_trial
 
 
 def train(options: argparse.Namespace) -> None:
@@ -45,9 +46,8 @@ def train(options: argparse.Namespace) -> None:
         stages = prepare(recipe, store, show_line)
     stages.check_same_data(folder)
     _record(recipe, resources, run)
-    console.print(
-        f"{recipe.arm}, {len(stages.languages)} languages, {recipe.training.max_steps} steps of {recipe.batch.pairs} pairs", highlight=False
-    )
+    size = f"{recipe.batch.pairs} pairs" if recipe.batch.tokens is None else f"at most {recipe.batch.tokens:,} tokens"
+    console.print(f"{recipe.arm}, {len(stages.languages)} languages, {recipe.training.max_steps} steps of {size}", highlight=False)
 
     def show(step: int, metrics: Mapping[str, float]) -> None:
         shown = {"loss": names.LOSS, "plan entropy": names.TRANSPORT_ENTROPY, "valid Success@1": names.VALID_SUCCESS_AT_1}

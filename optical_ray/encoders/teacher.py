@@ -1,4 +1,7 @@
-"""The frozen English teacher: a late-interaction encoder whose token vectors the student learns to meet."""
+"""The frozen English teacher: a late-interaction encoder whose token vectors the student learns to meet.
+
+B sentences, M tokens, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from optical_ray.config import Config
+from optical_ray.config import Config, where_field
 from optical_ray.errors import ModelError
 
 
@@ -29,6 +32,9 @@ class TeacherConfig(Config):
     """Put before every English text, such as "passage: "; carries no mass."""
     max_tokens: int = Field(default=64, ge=4)
     """Length limit of an English text, special tokens included."""
+    cache: bool = where_field(True)
+    """Compute the tokens of all English sentences once and read them from the store (True), or compute those of each batch when it is
+    needed: no disk, and the teacher's time in every epoch of every trial. Not part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,44 @@ class Teacher:
     model: torch.nn.Module
     tokenizer: PreTrainedTokenizerBase
     dimension: int
+    config: TeacherConfig
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def encode(self, ids_BM: Tensor, attention_BM: Tensor) -> Tensor:
-        """Token vectors of the last layer, not normalised, float32 [B, M, D]."""
-        with torch.inference_mode():
-            states: Tensor = self.model(input_ids=ids_BM, attention_mask=attention_BM).last_hidden_state
+        """Token vectors of the last layer, not normalised, float32 [B, M, D], without gradient, on the teacher's device.
+
+        Args:
+            ids_BM: Token ids, int64, on any device.
+            attention_BM: Tokens that are read, bool or int64.
+        """
+        # no_grad, not inference_mode: tensors of the latter may not be saved for a backward pass, and the student's loss saves these.
+        with torch.no_grad():
+            attention_BM = attention_BM.to(self.device, torch.int64)
+            states: Tensor = self.model(input_ids=ids_BM.to(self.device), attention_mask=attention_BM).last_hidden_state
         return states.float()
+
+    def encode_ids(self, ids_BM: Tensor, attention_BM: Tensor, content_BM: Tensor) -> tuple[Tensor, Tensor]:
+        """What the teacher cache would give for these sentences, to rounding: content tokens alone, packed to the left, through float16.
+
+        Args:
+            ids_BM: Token ids, special and prefix tokens included, int64.
+            attention_BM: False at padding, bool.
+            content_BM: False at padding, special and prefix tokens, bool.
+
+        Returns:
+            Vectors, float32 [B, M', D], 0 at padding, and their mask, bool [B, M']; M' is the largest number of content tokens, at least 1.
+        """
+        states_BMD = self.encode(ids_BM, attention_BM).half().float()
+        content_BM = content_BM.to(self.device)
+        lengths_B = content_BM.sum(1)
+        longest = max(1, int(lengths_B.max())) if len(lengths_B) else 1
+        mask_BM = torch.arange(longest, device=self.device) < lengths_B[:, None]
+        packed_BMD = states_BMD.new_zeros(len(ids_BM), longest, self.dimension)
+        packed_BMD[mask_BM] = states_BMD[content_BM]
+        return packed_BMD, mask_BM
 
 
 def silence_transformers() -> None:
@@ -132,6 +170,19 @@ def _explain(path: str, error: Exception, what: str) -> ModelError:
     return ModelError(f"{path}: cannot be loaded as {what} ({reason}){advice}")
 
 
+def read_dimension(folder: str, config: TeacherConfig) -> int:
+    """D of a teacher's token vectors, read without its weights.
+
+    Raises:
+        ModelError: as `load_pretrained`.
+    """
+    source = _find(folder)
+    try:
+        return int(AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False).hidden_size)
+    except (OSError, ValueError) as error:
+        raise _explain(folder, error, "an encoder") from None
+
+
 def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Teacher:
     """The teacher, frozen, in evaluation mode.
 
@@ -141,4 +192,4 @@ def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Tea
     model, tokenizer = load_pretrained(folder, config.revision)
     check_length(folder, model, "teacher.max_tokens", config.max_tokens)
     model.requires_grad_(False).eval().to(device)
-    return Teacher(model, tokenizer, int(model.config.hidden_size))
+    return Teacher(model, tokenizer, int(model.config.hidden_size), config)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from optical_ray.config import Config
+from optical_ray.errors import ModelError
 
 log = logging.getLogger(__name__)
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
@@ -73,7 +75,28 @@ class TokenTable:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
+
+    def take(self, texts: NDArray[np.integer[Any]]) -> TokenTable:
+        """The table of some of the texts, in the order given; a text may be asked for twice."""
+        starts = self.offsets[texts]
+        lengths = self.offsets[texts + 1] - starts
+        offsets = np.concatenate([[0], lengths.cumsum()])
+        places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return TokenTable(self.ids[places], self.content[places], offsets)
+
+    def slice(self, start: int, stop: int) -> TokenTable:
+        """Texts [start, stop), as views."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return TokenTable(self.ids[first:last], self.content[first:last], self.offsets[start : stop + 1] - first)
+
+    @classmethod
+    def join(cls, tables: Sequence[TokenTable]) -> TokenTable:
+        """The texts of several tables, one table after the other."""
+        lengths = np.concatenate([np.zeros(0, np.int64), *(table.lengths for table in tables)])
+        ids = np.concatenate([np.zeros(0, np.int32), *(table.ids for table in tables)])
+        content = np.concatenate([np.zeros(0, np.bool_), *(table.content for table in tables)])
+        return cls(ids, content, np.concatenate([[0], lengths.cumsum()]))
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, prefix: str = "") -> TokenTable:
@@ -84,24 +107,24 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
         texts: UTF-8 strings, not empty.
         max_tokens: Length limit, special tokens included.
         prefix: Put before every text, such as "query: "; carries no mass.
+
+    Raises:
+        ModelError: the tokenizer is not a fast one.
     """
-    if len(texts) == 0:
-        return TokenTable(np.zeros(0, np.int32), np.zeros(0, np.bool_), np.zeros(1, np.int64))
-    encoded: Any = tokenizer(
-        [prefix + text for text in texts],
-        truncation=True,
-        max_length=max_tokens,
-        return_special_tokens_mask=True,
-        return_offsets_mapping=bool(prefix),
-        return_attention_mask=False,
-        verbose=False,
-    )
-    lengths = np.fromiter((len(row) for row in encoded["input_ids"]), np.int64, len(texts))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its tokenizer has no fast form (tokenizer.json); convert it with transformers and save it"
+        )
+    # Asked directly: what PreTrainedTokenizerBase makes of the answer costs as much as the answer.
+    backend.enable_truncation(max_tokens, direction=tokenizer.truncation_side)
+    backend.no_padding()
+    encode = backend.encode_batch if prefix else backend.encode_batch_fast  # the fast one has no offsets
+    encodings = encode([prefix + text for text in texts])
+    ids = [encoding.ids for encoding in encodings]
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     total = int(lengths.sum())
-    ids = np.fromiter((token for row in encoded["input_ids"] for token in row), np.int32, total)
-    special = np.fromiter((flag for row in encoded["special_tokens_mask"] for flag in row), np.int8, total)
-    content = special == 0
+    content = np.fromiter(chain.from_iterable(encoding.special_tokens_mask for encoding in encodings), np.int8, total) == 0
     if prefix:
-        ends = np.fromiter((end for row in encoded["offset_mapping"] for _, end in row), np.int64, total)
-        content &= ends > len(prefix)
-    return TokenTable(ids, content, np.concatenate([[0], lengths.cumsum()]))
+        content &= np.fromiter((end for encoding in encodings for _, end in encoding.offsets), np.int64, total) > len(prefix)
+    return TokenTable(np.fromiter(chain.from_iterable(ids), np.int32, total), content, np.concatenate([[0], lengths.cumsum()]))

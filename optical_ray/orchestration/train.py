@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -28,21 +30,20 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.artifacts import Store
-from optical_ray.data.batches import Batch, PairSource, collate
-from optical_ray.data.plan import BatchPlan
+from optical_ray.data.batches import ARRAY_TYPES, PairSource, RaggedBatch
+from optical_ray.data.plan import BatchPlan, Position
 from optical_ray.errors import OpticalError, TrialFailed
 from optical_ray.orchestration.session import DATA_CPUS
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder
+from optical_ray.stages import Stages
 from optical_ray.training.parallel import Parallel
-from optical_ray.trial import Report, Stages, distil_worker
+from optical_ray.trial import Batches, Report, distil_worker
 
-ROWS_PER_GATHER = 1024
-"""Pairs that are gathered at a time."""
-ROWS_PER_TASK = 65536
-"""Rows of the plan in one block: few enough blocks that a long plan is laid out in no time."""
-BLOCK_BYTES = 16 * 2**20
-"""Gathered pairs are handed on in blocks of this size, so that the first step does not wait for the whole task."""
+PAIRS_PER_TASK = 65536
+"""Windows of about so many pairs are one task: few enough tasks that a long plan is laid out in no time."""
+BLOCK_BYTES = 4 * 2**20
+"""Batches are handed on in blocks of this size, so that the first step does not wait for the whole task."""
 GROUP_TIMEOUT_SECONDS = 1800
 """The others wait at the next reduction while the main worker validates."""
 SCRATCH, STOP = ".train", "stop"
@@ -159,9 +160,8 @@ def _work(config: Mapping[str, Any]) -> None:
     parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
     assert parallel.workers == resources.workers
 
-    def open_batches(stages: Stages, start_step: int) -> Iterator[Batch]:
-        source = stages.source(recipe)
-        return read_rank(source, stages.plan, start_step, parallel.rank, parallel.workers, stages.teacher.dimension)
+    def open_batches(stages: Stages, start: Position) -> Batches:
+        return read_rank(stages.source(), stages.plan, start, parallel.rank, parallel.workers)
 
     def look_for_stop(step: int, metrics: Mapping[str, float]) -> None:
         if (folder.path / SCRATCH / STOP).exists():
@@ -175,46 +175,53 @@ def _import() -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _open(*arguments: Any) -> PairSource:
-    return PairSource(*arguments)
+def _open(pickled: bytes) -> PairSource:
+    source: PairSource = pickle.loads(pickled)
+    return source
 
 
-def _gather(rows: pa.Table, source: PairSource) -> pa.Table:
-    """Rows of the plan -> token ids and teacher tokens. A task, not an actor: its process, with the corpus open, serves the next trial."""
-    source = _open(*source.__reduce__()[1])
-    return pa.table(source.gather(rows["language"].to_numpy(), rows["row"].to_numpy()))
+def _read_window(windows: pa.Table, source: bytes, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[pa.Table]:
+    """One row for each batch of each window: arrays as bytes, and the position after. A task, not an actor: its process, with the shards
+    open, serves the next trial."""
+    for window in windows["window"].to_pylist():
+        rows = []
+        for turn, (batch, after) in enumerate(_open(source).read_window(plan, window, rank, workers)):
+            if window > start.window or turn >= start.batch:
+                arrays = {name: array.tobytes() for name, array in batch.to_arrays().items()}
+                rows.append(arrays | {f"after_{name}": value for name, value in after._asdict().items()})
+        yield pa.Table.from_pylist(rows)
 
 
-def read_rank(source: PairSource, plan: BatchPlan, start_step: int, rank: int, workers: int, dimension: int) -> Iterator[Batch]:
-    """One rank's part of every global batch from `start_step` on, read by Ray Data, in the order of the plan.
+def read_rank(source: PairSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Batches:
+    """One rank's part of every global batch from a position on, read by Ray Data, in the order of the plan.
 
     Args:
         source: Travels to the tasks that read.
         plan: The whole plan.
-        start_step: Of the checkpoint that the worker starts from.
+        start: Of the checkpoint that the worker starts from.
         rank: Of the worker.
         workers: How many there are.
-        dimension: D of the teacher's tokens.
     """
-    _, language, row = plan.rows(start_step, rank, workers)
-    if not len(row):
+    if start.window >= plan.windows:
         return
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
-    starts = range(0, len(row), ROWS_PER_TASK)
-    blocks = [pa.table({"language": language[at : at + ROWS_PER_TASK], "row": row[at : at + ROWS_PER_TASK]}) for at in starts]
-    pairs = ray.data.from_arrow(blocks).map_batches(
-        _gather,
-        fn_kwargs={"source": source},
-        batch_size=ROWS_PER_GATHER,
+    windows = np.arange(start.window, plan.windows, dtype=np.int64)
+    per_task = max(1, PAIRS_PER_TASK // plan.batch.window_pairs)
+    blocks = [pa.table({"window": windows[at : at + per_task]}) for at in range(0, len(windows), per_task)]
+    batches = ray.data.from_arrow(blocks).map_batches(
+        _read_window,
+        fn_kwargs={"source": pickle.dumps(source), "plan": plan, "start": start, "rank": rank, "workers": workers},
+        batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.TaskPoolStrategy(size=1),
         num_cpus=DATA_CPUS / (2 * workers),
     )
-    for table in pairs.iter_batches(batch_size=plan.batch.pairs // workers, batch_format="pyarrow", prefetch_batches=2):
-        columns = {
-            name: table[name].to_pylist() if pa.types.is_binary(table[name].type) else table[name].to_numpy() for name in table.column_names
-        }
-        yield collate(columns, dimension)
+    for table in batches.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):  # whole blocks: a call a batch is slow
+        names = [name for name in table.column_names if name in ARRAY_TYPES]
+        for row in range(len(table)):
+            arrays = {name: np.frombuffer(table[name][row].as_buffer(), ARRAY_TYPES[name]) for name in names}
+            after = Position(*(table[f"after_{name}"][row].as_py() for name in Position._fields))
+            yield source.collate(RaggedBatch.from_arrays(arrays)), after

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from optical_ray.data.teacher_cache import TeacherTokens
+from optical_ray.data.teacher_cache import TeacherVectors
 from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds, score
 from optical_ray.encoders.student import Student, StudentConfig
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
@@ -51,10 +51,10 @@ def encode_texts(student: Student, table: TokenTable, device: str = "cpu") -> To
     return TokenClouds(torch.cat(pieces), torch.tensor([len(piece) for piece in pieces]))
 
 
-def teacher_clouds(teacher: TeacherTokens, english_ids: Iterable[int]) -> TokenClouds:
+def teacher_clouds(teacher: TeacherVectors, english_ids: Iterable[int]) -> TokenClouds:
     """The teacher's tokens of some English sentences."""
-    sentences = [torch.from_numpy(teacher.sentence(int(i)).astype(np.float32)) for i in english_ids]
-    return TokenClouds(torch.cat(sentences), torch.tensor([len(sentence) for sentence in sentences]))
+    vectors_TD, lengths = teacher.gather(np.fromiter(english_ids, np.int32))
+    return TokenClouds(torch.from_numpy(vectors_TD).float(), torch.from_numpy(lengths))
 
 
 class BitextEvaluator:
@@ -63,7 +63,7 @@ class BitextEvaluator:
     def __init__(
         self,
         tasks: Sequence[BitextTask],
-        teacher: TeacherTokens,
+        teacher: TeacherVectors,
         tokenizer: PreTrainedTokenizerBase,
         student: StudentConfig,
         centre_D: Tensor | None,
@@ -116,6 +116,6 @@ def collapse_statistics(clouds: Sequence[TokenClouds]) -> dict[str, float]:
     return {names.WITHIN_SENTENCE_COSINE: joined.within_cosine(), names.COMMON_SHARE: joined.common_share()}
 
 
-def relevant_clouds(teacher: TeacherTokens, tasks: Sequence[BitextTask]) -> TokenClouds:
+def relevant_clouds(teacher: TeacherVectors, tasks: Sequence[BitextTask]) -> TokenClouds:
     """The teacher's tokens of the tasks' relevant sentences, each once: what a student's statistics are compared with."""
     return teacher_clouds(teacher, np.unique(np.concatenate([task.candidates[task.gold] for task in tasks])))

@@ -52,7 +52,7 @@ def reference_rows(tasks: Sequence[BitextTask], corpus: Corpus) -> pa.Table:
     """Per-query rows of the systems that no training touches; schema QUERIES."""
     tables = []
     for task in tasks:
-        rows = corpus.rows(task.language, "train").slice(0, MEMORY_ROWS)
+        rows = corpus.head(task.language, "train", MEMORY_ROWS)
         tables.append(query_rows(task, lexical_scores(task), "lexical", "tfidf"))
         memory_QC = memory_scores(task, rows["text"].to_pylist(), rows["english"].to_pylist())
         tables.append(query_rows(task, memory_QC, "translation-memory", "tfidf"))

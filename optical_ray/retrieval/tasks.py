@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from optical_ray.data.corpus import Corpus
+from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.splits import split_key
 from optical_ray.errors import LanguageError
 from optical_ray.languages.codes import canonical_tag
 from optical_ray.retrieval.config import EvaluationConfig
@@ -21,6 +24,8 @@ from optical_ray.seeding import derive_seed
 log = logging.getLogger(__name__)
 Split = Literal["valid", "test"]
 TASK = "bitext"
+HELD_OUT_ROWS = 16 * 1024
+"""Rows of a language's split that queries are chosen from, and English strings for the candidates: the first in stored order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +51,31 @@ def build_tasks(corpus: Corpus, languages: Sequence[str], config: EvaluationConf
     Raises:
         LanguageError: a language is not in the corpus, or has no row in the split.
     """
-    english = corpus.english()
-    inside = np.asarray(english["split"]) == split
-    keys, texts = english["key"].to_pylist(), english["english"].to_pylist()
-    place = {int(i): derive_seed(config.seed, "queries", keys[i]) for i in np.flatnonzero(inside)}
     pool: dict[str, int] = {}
-    for english_id in sorted(place, key=lambda i: (place[i], i)):
-        pool.setdefault(keys[english_id], english_id)
+    texts: dict[int, str] = {}
+    held_out = _english_of_split(corpus, split)
+    order = {row["key"]: derive_seed(config.seed, "queries", row["key"]) for row in held_out}
+    for row in sorted(held_out, key=lambda row: (order[row["key"]], row["english_id"])):
+        pool.setdefault(row["key"], row["english_id"])
+        texts[row["english_id"]] = row["english"]
     wanted = config.valid_queries if split == "valid" else config.test_queries
     tasks = []
     for code in languages:
         tag = canonical_tag(code)
         if tag not in corpus.languages:
             raise LanguageError(f"evaluation.languages: {tag} not in the corpus, which has {', '.join(corpus.languages)}")
-        rows = corpus.rows(tag, split).to_pydict()
+        rows = corpus.head(tag, split, HELD_OUT_ROWS).to_pydict()
+        keys = [split_key(english) for english in rows["english"]]
         by_key: dict[str, int] = {}
-        for index in sorted(range(len(rows["id"])), key=lambda i: (place[rows["english_id"][i]], rows["id"][i])):
-            by_key.setdefault(keys[rows["english_id"][index]], index)
+        for index in sorted(range(len(keys)), key=lambda i: (derive_seed(config.seed, "queries", keys[i]), rows["id"][i])):
+            by_key.setdefault(keys[index], index)
         if not by_key:
             raise LanguageError(f"evaluation.languages: {tag} has no row in the {split} split; leave it out")
         chosen = list(by_key.values())[:wanted]
         if len(chosen) < wanted:
             log.info("task=bitext split=%s language=%s queries=%d asked_for=%d", split, tag, len(chosen), wanted)
-        own = {keys[rows["english_id"][index]]: rows["english_id"][index] for index in chosen}
+        own = {keys[index]: rows["english_id"][index] for index in chosen}
+        texts |= {rows["english_id"][index]: rows["english"][index] for index in chosen}
         others = [english_id for key, english_id in pool.items() if key not in own]
         candidates = sorted([*own.values(), *others[: max(0, config.candidates - len(own))]])
         position = {english_id: i for i, english_id in enumerate(candidates)}
@@ -84,6 +91,17 @@ def build_tasks(corpus: Corpus, languages: Sequence[str], config: EvaluationConf
             )
         )
     return tasks
+
+
+def _english_of_split(corpus: Corpus, split: Split) -> list[dict[str, Any]]:
+    """The first HELD_OUT_ROWS English strings of a split, in stored order: english_id, english, key."""
+    found: list[dict[str, Any]] = []
+    for index in range(-(-corpus.num_english // BLOCK_ROWS)):
+        block = corpus.english_block(index)
+        found += block.filter(pc.equal(block["split"], split)).select(["english_id", "english", "key"]).to_pylist()
+        if len(found) >= HELD_OUT_ROWS:
+            break
+    return found[:HELD_OUT_ROWS]
 
 
 def task_texts(tasks: Sequence[BitextTask]) -> pa.Table:

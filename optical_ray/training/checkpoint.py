@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import write_json
+from optical_ray.data.plan import Position
 from optical_ray.encoders.student import StudentConfig, load_student, save_student
 from optical_ray.training.config import TrainingConfig
 from optical_ray.training.state import TrainingState, start_training
@@ -40,7 +41,7 @@ def save_checkpoint(
     scratch.mkdir(parents=True)
     save_student(state.student, tokenizer, config, scratch)
     torch.save(state.optimizer.state_dict(), scratch / OPTIMIZER)
-    write_json(scratch / POSITION, {"step": state.step, "facts": facts})
+    write_json(scratch / POSITION, {"step": state.step, "plan": state.position._asdict(), "facts": facts})
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     for older in folder.iterdir():
@@ -61,6 +62,7 @@ def load_checkpoint(path: Path, config: TrainingConfig, device: str = "cpu") -> 
     state = start_training(load_student(path).to(device), config)
     state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, weights_only=True, map_location=device))
     state.step = int(position["step"])
+    state.position = Position(**position["plan"])
     return state, dict(position["facts"])
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from optical_ray.data.batches import Batch
+from optical_ray.data.plan import Position
 from optical_ray.errors import NumericsError
 from optical_ray.runs import names
 from optical_ray.seeding import derive_seed
@@ -34,7 +35,7 @@ class Hooks:
 
 def distil(
     state: TrainingState,
-    batches: Iterator[Batch],
+    batches: Iterator[tuple[Batch, Position]],
     objective: Distillation,
     config: TrainingConfig,
     parallel: Parallel,
@@ -45,7 +46,7 @@ def distil(
 
     Args:
         state: Changed in place.
-        batches: This worker's part of every global batch from `state.step` on; at least as many as steps are left.
+        batches: This worker's part of every global batch from `state.position` on, with the position after it; as many as steps are left.
         objective: Prices a batch.
         config: Length, rates, how often what is called.
         parallel: This worker among its peers.
@@ -60,7 +61,8 @@ def distil(
     since = time.monotonic()
     last_report = state.step
     while state.step < config.max_steps:
-        batch = next(batches).to(parallel.device)
+        batch, after = next(batches)
+        batch = batch.to(parallel.device)
         state.set_rates(config)
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed(seed, "dropout", state.step, parallel.rank))
@@ -72,7 +74,7 @@ def distil(
                 f"step {state.step + 1}: loss {losses.scalars[names.LOSS]:.4g}, gradient norm {grad_norm:.4g}; lower "
                 "training.learning_rate and training.embedding_learning_rate, or raise transport.epsilon"
             )
-        state.step += 1
+        state.step, state.position = state.step + 1, after
 
         def due(every: int) -> bool:
             return state.step % every == 0 or state.step == config.max_steps

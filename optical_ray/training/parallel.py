@@ -29,12 +29,18 @@ class Parallel:
         return values
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all workers in the order of their ranks, on every worker; each has as many. Detached."""
+        """The rows of all workers in the order of their ranks, on every worker; each may have its own number of them. Detached."""
         if self.workers == 1:
             return rows.detach()
-        parts = [torch.empty_like(rows) for _ in range(self.workers)]
-        torch.distributed.all_gather(parts, rows.detach().contiguous())
-        return torch.cat(parts)
+        count = torch.tensor([len(rows)], device=rows.device)
+        counts = [torch.empty_like(count) for _ in range(self.workers)]
+        torch.distributed.all_gather(counts, count)
+        longest = max(int(count) for count in counts)
+        padded = rows.new_zeros(longest, *rows.shape[1:])  # the collective wants as many of everyone
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in range(self.workers)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over workers during the backward pass (so losses are multiplied by `workers`)."""

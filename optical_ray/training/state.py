@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from optical_ray.data.plan import START, Position
 from optical_ray.encoders.student import Student
 from optical_ray.training.config import TrainingConfig
 
@@ -20,6 +21,8 @@ class TrainingState:
     student: Student
     optimizer: AdamW
     step: int = 0
+    position: Position = START
+    """Of the next global batch in the plan."""
 
     def set_rates(self, config: TrainingConfig) -> None:
         """Set the learning rates of the coming step: a pure function of the step."""

