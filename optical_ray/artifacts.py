@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ def build_artifact(
     Raises:
         ArtifactError: the target holds something else, cannot be written, or its disk is full.
     """
-    if _is_built(target, kind, inputs):
+    target = target if target.name else target.absolute()
+    if is_built(target, kind, inputs):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def build_artifact(
             f"{target.parent}: cannot be written ({error.strerror or error}); choose another with --store or --out"
         ) from None
     try:
-        if _is_built(target, kind, inputs):
+        if is_built(target, kind, inputs):
             return target
         scratch = _open_scratch(target.parent / f".{target.name}.scratch", kind, inputs, resume)
         started = time.monotonic()
@@ -119,7 +121,14 @@ def build_artifact(
         lock.release()
 
 
-def _is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:
+def is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether a folder holds this artifact, whole; False when it is not there, or empty.
+
+    Raises:
+        ArtifactError: it holds something else.
+    """
+    if (target.exists() and not target.is_dir()) or target.is_mount():
+        raise ArtifactError(f"{target}: is {'a mount point' if target.is_dir() else 'a file'}, expected a folder to be made; name another")
     if not (target / MANIFEST).is_file():
         if target.is_dir() and any(target.iterdir()):
             raise ArtifactError(f"{target}: holds files but no {MANIFEST}, so it is nothing that was built here; choose another folder")
@@ -128,23 +137,21 @@ def _is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:
     if found.get("kind") != kind:
         raise ArtifactError(f"{target}: holds a {found.get('kind')}, expected a {kind}; choose another folder")
     if differences := list_differences(found["inputs"], json.loads(json.dumps(dict(inputs)))):
-        raise ArtifactError(f"{target}: was built otherwise ({'; '.join(differences)}); choose another folder, or delete this one")
+        raise ArtifactError(f"{target}: was built otherwise ({'; '.join(differences.values())}); choose another folder, or delete this one")
     return True
 
 
-def list_differences(found: Any, wanted: Any, place: str = "") -> list[str]:
-    """What two pieces of plain data differ in, one short text each: `cleaning.max_words is 128, not 64`."""
+def list_differences(found: Any, wanted: Any, place: str = "") -> dict[str, str]:
+    """What two pieces of plain data differ in: dotted place -> short text, such as `cleaning.max_words is 128, not 64`."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        names = [*found, *(name for name in wanted if name not in found)]
-        return [
-            text
-            for name in names
-            for text in list_differences(found.get(name), wanted.get(name), f"{place}.{name}" if place else str(name))
-        ]
+        differences: dict[str, str] = {}
+        for name in [*found, *(name for name in wanted if name not in found)]:
+            differences |= list_differences(found.get(name), wanted.get(name), f"{place}.{name}" if place else str(name))
+        return differences
     if found == wanted:
-        return []
+        return {}
     shown = [json.dumps(value, ensure_ascii=False) for value in (found, wanted)]
-    return [f"{place} is {shown[0]}, not {shown[1]}" if max(map(len, shown)) < 60 else f"{place} differs"]
+    return {place: f"{place} is {shown[0]}, not {shown[1]}" if max(map(len, shown)) < 60 else f"{place} differs"}
 
 
 def _open_scratch(scratch: Path, kind: str, inputs: Mapping[str, Any], resume: bool) -> Path:
@@ -184,7 +191,7 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
 def whole_file(path: Path) -> Iterator[Path]:
     """A scratch path to write to; renamed to `path` when the block ends well, removed when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")  # nodes that share a disk may share process ids
     try:
         with explain_full_disk(path.parent):
             yield scratch

@@ -33,7 +33,7 @@ SHOW_COLUMNS = 150  # of the table in a log file
 
 def _config(options: argparse.Namespace) -> CorpusConfig:
     """Sources and FIELD=VALUE stand in any order on the command line: a text is an override when it looks like one and is no file."""
-    overrides = [text for text in options.arguments if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    overrides = [text for text in options.arguments if _OVERRIDE.fullmatch(text) and not Path(text.partition(",")[0]).exists()]
     sources = [text for text in options.arguments if text not in overrides]
     changes = dict(parse_override(text.removeprefix("corpus.")) for text in overrides)
     if len(sources) == 1 and (Path(sources[0]) / MANIFEST).is_file():
@@ -65,7 +65,7 @@ def build(options: argparse.Namespace) -> None:
     config, store = _config(options), Store(options.store)
     if config.path is not None:
         raise ConfigError(f"{config.path}: is a corpus already; look at it with `optical data show {config.path}`")
-    found = find_corpus(store, config) if options.out is None else None
+    found = find_corpus(store, config, options.out)
     if found is not None:
         console.print(f"Built already: {found.folder}", soft_wrap=True)
         return
@@ -92,9 +92,9 @@ def show(options: argparse.Namespace) -> None:
     if options.verify and (damaged := corpus.damaged_files()):
         raise DataError(f"{corpus.folder}: {len(damaged)} files are not as they were written ({', '.join(damaged[:3])}); build it again")
     languages = describe_corpus(corpus)
-    table = Table("language", "name", "family", "script", *SPLITS, "words", "median words", "licences", box=None)
+    table = Table("language", "name", "family", "script", *SPLITS, "words", "characters", "median words", "licences", box=None)
     for row in languages:
-        numbers = (f"{row[name]:,}" for name in (*SPLITS, "words"))
+        numbers = (f"{row[name]:,}" for name in (*SPLITS, "words", "characters"))
         table.add_row(row["language"], row["name"], row["family"], row["script"], *numbers, f"{row['median words']:g}", row["licences"])
     console.print(table)
     rules = [rule.name for rule in RULES if any(rule.name in row["dropped"] for row in languages)]

@@ -66,7 +66,8 @@ class CleaningConfig(Config):
     case, punctuation and spaces the first one stays."""
     near_duplicates: Literal["off", "held-out", "all"] = "held-out"
     """`near-duplicate`: the English nearly equals another, of any language. `held-out` drops from train what nearly equals a test or a
-    validation sentence, and from valid what nearly equals a test sentence; `all` leaves one of a kind, the better protected one."""
+    validation sentence, and from valid what nearly equals a test sentence; `all` leaves one of a kind, the better protected one.
+    Sentences count that cleaning left in any language, also in one that `min_pairs` then leaves out."""
     near_duplicate_similarity: float = Field(default=0.8, ge=0.6, le=0.95)
     """`near-duplicate`: from this Jaccard index of character trigrams on. One changed word of five: about 0.7."""
 

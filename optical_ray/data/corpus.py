@@ -203,8 +203,8 @@ def check_rules(corpus: Corpus, config: CorpusConfig) -> None:
         {name: value for name, value in values.items() if name not in ("path", "sources")}
         for values in (CorpusConfig().to_dict(), config.to_dict(), corpus.manifest["inputs"])
     )
-    named = {line.partition(" is ")[0] for line in list_differences(default, asked)}
-    wrong = [line for line in list_differences({name: built.get(name) for name in asked}, asked) if line.partition(" is ")[0] in named]
+    named = list_differences(default, asked)
+    wrong = [text for place, text in list_differences({name: built.get(name) for name in asked}, asked).items() if place in named]
     if wrong:
         raise DataError(
             f"{corpus.folder}: was built by other rules ({'; '.join(wrong)}); leave those fields of `corpus` out, or build it again"
@@ -231,6 +231,7 @@ def describe_corpus(corpus: Corpus) -> list[dict[str, Any]]:
                 "dropped": dict(facts["dropped"]),
                 "median words": facts["medians"]["english_words"],
                 "words": facts["totals"]["text_words"],
+                "characters": facts["totals"]["text_chars"],
                 "sources": ", ".join(f"{source} {count}" for source, count in sorted(sources.items(), key=lambda item: -item[1])),
                 "licences": ", ".join(sorted({licences.get(source) or "not stated" for source in sources})),
             }

@@ -251,7 +251,7 @@ def _check_shards(shards: Mapping[str, Path], rules: TokenRules, languages: Sequ
         found = {"kind": manifest.get("kind")} | {name: value for name, value in manifest["inputs"].items() if name != "rows"}
         if differences := list_differences(found, {"kind": KIND} | inputs | {"language": tag}):
             raise DataError(
-                f"{shards[tag]}: token shards made otherwise than asked for ({'; '.join(differences)}); build shards of these rules, or "
+                f"{shards[tag]}: made otherwise than asked for ({'; '.join(differences.values())}); build shards of these rules, or "
                 "read with the rules that made these"
             )
     return {tag: shards[tag] for tag in languages}

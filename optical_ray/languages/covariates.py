@@ -10,7 +10,7 @@ from typing import Any
 from optical_ray.errors import LanguageError
 from optical_ray.languages.codes import canonical_tag
 from optical_ray.languages.distances import Distance, language_distance, undescribed
-from optical_ray.languages.metadata import language_metadata, metadata_source
+from optical_ray.languages.metadata import UNRELATED_SHELVES, language_metadata, metadata_source
 from optical_ray.languages.typology import typology_source
 
 UNKNOWN = "unknown"
@@ -43,7 +43,7 @@ def describe_set(
         raise LanguageError(f"describe_set: {', '.join(languages)} are only {len(share)} languages: {', '.join(share)}")
     tags, evaluation = tuple(share), tuple(canonical_tag(code) for code in evaluation_languages)
     everyone = tuple(dict.fromkeys((*tags, *evaluation)))
-    by_family = _sum_by(share, {tag: language_metadata(tag).family or UNKNOWN for tag in tags})
+    by_family = _sum_by(share, {tag: _family(tag) for tag in tags})
     by_script = _sum_by(share, {tag: language_metadata(tag).script for tag in tags})
     missing = undescribed(everyone, distance)
     entropy = _entropy(share.values())
@@ -89,6 +89,12 @@ def _from_set(tag: str, languages: Sequence[str], distance: Distance) -> dict[st
         "nearest": nearest,
         "nearest_distance": None if nearest is None else known[nearest],
     }
+
+
+def _family(tag: str) -> str:
+    """The family; what stands on a shelf of unrelated languages (pidgins, artificial ones) is a family of its own, as an isolate is."""
+    found = language_metadata(tag)
+    return f"{found.family} ({tag})" if found.family in UNRELATED_SHELVES else found.family or UNKNOWN
 
 
 def _sum_by(share: Mapping[str, float], group: Mapping[str, str]) -> dict[str, float]:

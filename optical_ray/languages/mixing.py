@@ -13,6 +13,8 @@ from optical_ray.config import Config
 from optical_ray.errors import ConfigError
 from optical_ray.languages.apportionment import apportion, fill, spend
 
+_LEAST = 1e-200
+
 
 class MixingConfig(Config):
     """Text budget and sampling temperature.
@@ -150,6 +152,7 @@ def _require_lengths(available: Mapping[str, int], tokens_per_pair: Mapping[str,
 
 def _shares(counts: Mapping[str, int], temperature: float) -> dict[str, float]:
     largest = max(counts.values())  # scaled before the power: a tiny tau must not overflow
-    weights = {tag: (count / largest) ** (1.0 / temperature) for tag, count in counts.items()}
+    # Never 0: a language whose share underflows still takes what the others leave of a budget.
+    weights = {tag: max((count / largest) ** (1.0 / temperature), _LEAST) for tag, count in counts.items()}
     total = math.fsum(weights.values())
     return {tag: weight / total for tag, weight in weights.items()}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 import ray.data
 
-from optical_ray.errors import OpticalError
+from optical_ray.errors import ArtifactError, OpticalError
 
 Task = TypeVar("Task", bound=Mapping[str, Any])
 Summary = TypeVar("Summary", bound=Mapping[str, Any])
@@ -51,5 +51,9 @@ def _run(function: Callable[[Any], Mapping[str, Any]], task: str) -> dict[str, A
     # An error travels as a value: raised, it would come back as Ray's own exception around it, after retries of the task.
     try:
         return {"summary": json.dumps(function(json.loads(task)), ensure_ascii=False), "error": None}
+    except OSError as error:
+        where = error.filename or "a file of the build"
+        failed = ArtifactError(f"{where}: {error.strerror or error}; check the disk, the path and its rights where the workers run")
+        return {"summary": None, "error": pickle.dumps(failed)}
     except OpticalError as error:
         return {"summary": None, "error": pickle.dumps(error)}

@@ -195,7 +195,6 @@ def _start_private(resources: Resources, trials: int) -> Path:
     check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray prints an ERROR line for every actor pool, about nothing
     context = ray.init(
         address="local",
         num_cpus=max(cores, -int(-required_cpus(resources, trials) // 1)),

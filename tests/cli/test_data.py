@@ -118,7 +118,7 @@ def test_an_unwritable_or_full_target_is_one_line(sources, tmp_path, capsys, mon
     assert "file: cannot be written (File exists)" in capsys.readouterr().err
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
     assert call("data", "build", *sources, "--out", "corpus", *QUIET) == 2
-    assert "0.0 GB free, the build needs about" in capsys.readouterr().err
+    assert "0.0 GB free, the build needs up to" in capsys.readouterr().err
     assert not (tmp_path / "corpus").exists()
 
 

@@ -154,6 +154,43 @@ def test_a_build_that_was_killed_goes_on_where_it_stopped(tmp_path, folder, monk
     assert not (tmp_path / ".out.scratch").exists()
 
 
+def test_a_process_killed_in_the_middle_of_a_file_leaves_no_trace_of_it(tmp_path, folder):
+    code = (
+        "import os, sys; from pathlib import Path; import pyarrow.parquet as pq; from optical_ray.artifacts import Store\n"
+        "from optical_ray.data.building.pipeline import build_corpus; from optical_ray.data.corpus import CorpusConfig\n"
+        "pq.ParquetWriter.write_table = lambda *arguments, **options: os._exit(9)\n"
+        "config = CorpusConfig(sources=[sys.argv[2]], min_pairs=5).override({'cleaning.near_duplicates': 'off'})\n"
+        "build_corpus(Store(Path(sys.argv[1]) / 'store'), config, folder=Path(sys.argv[1]) / 'out')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path), str(folder)]).returncode == 9
+    assert list((tmp_path / ".out.scratch").rglob(".part-*"))
+    corpus = build_corpus(Store(tmp_path / "store"), config(folder), folder=tmp_path / "out")
+    there = {str(path.relative_to(corpus.folder)) for path in corpus.folder.rglob("*") if path.is_file()}
+    assert there == {"manifest.json", *corpus.manifest["facts"]["files"]}
+
+
+def test_a_build_that_another_release_began_is_begun_anew(tmp_path, folder, monkeypatch):
+    whole = build_corpus(Store(tmp_path / "whole"), config(folder))
+
+    def killed(function, tasks):
+        yield from map(function, tasks)
+        if function.__name__ == "harvest":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as before:
+        before.setattr(pipeline, "BUCKET_BYTES", 600)
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(Store(tmp_path / "store"), config(folder), killed, folder=tmp_path / "out")
+    corpus = build_corpus(Store(tmp_path / "store"), config(folder), folder=tmp_path / "out")
+    assert digest(corpus.folder) == digest(whole.folder)
+
+
+def test_a_target_that_is_a_file_is_refused_at_once(tmp_path, store, folder):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ArtifactError, match="out: is a file, expected a folder"):
+        build_corpus(store, config(folder), lambda function, tasks: pytest.fail("it was built"), folder=tmp_path / "out")
+
+
 def test_a_folder_of_other_rules_or_sources_is_refused_with_what_differs(tmp_path, store, folder, bitext):
     build_corpus(store, config(folder), folder=tmp_path / "out")
     assert build_corpus(store, config(folder), folder=tmp_path / "out").folder == tmp_path / "out"
@@ -171,6 +208,8 @@ def test_a_recipe_names_a_built_corpus_by_its_path_and_must_not_contradict_it(tm
     assert build_corpus(store, named.override({"min_pairs": 5})) == built
     with pytest.raises(DataError, match=r"built by other rules \(min_pairs is 5, not 9\); leave those fields"):
         build_corpus(store, named.override({"min_pairs": 9}))
+    with pytest.raises(DataError, match=r"built by other rules \(split.salt differs\)"):
+        build_corpus(store, named.override({"split.salt": "s" * 80}))
 
 
 def test_of_two_translations_of_one_sentence_the_earlier_sources_stays(tmp_path, store, bitext):

@@ -121,7 +121,7 @@ def test_shards_of_another_tokenizer_are_refused_with_the_reason(rules, tmp_path
     shards = build_token_shards(Store(tmp_path), rules, {"sw": 10})
     train_tokenizer(["habari ya asubuhi"], TokenizerConfig(vocab_size=100), tmp_path / "other")
     other = replace(rules, tokenizer=str(tmp_path / "other"))
-    with pytest.raises(DataError, match=r"tokens-.*: token shards made otherwise than asked for \(tokenizer.files.tokenizer.json differs"):
+    with pytest.raises(DataError, match=r"tokens-.*: made otherwise than asked for \(tokenizer.files.tokenizer.json differs"):
         TokenReader(TokenSource(other, shards), ("sw",))
     with pytest.raises(DataError, match="max_tokens is 64, not 12"):
         TokenReader(TokenSource(replace(rules, max_tokens=12), shards), ("sw",))

@@ -173,3 +173,9 @@ def test_no_language_is_silently_dropped():
         apportion(1, {"a": 0.5, "b": 0.5}, {"a": 5, "b": 5})
     with pytest.raises(ConfigError, match="no training pairs for b"):
         mix(MixingConfig(), {"a": 5, "b": 0})
+
+
+@pytest.mark.parametrize("temperature", [0.002, 0.005, 0.02, 0.1])
+def test_a_total_budget_is_spent_though_shares_underflow(temperature):
+    mixture = mix(MixingConfig(temperature=temperature, budget="total", pairs=1015), {"a": 1000, "b": 10, "c": 9})
+    assert sum(mixture.rows.values()) == 1015

@@ -79,11 +79,13 @@ def _harvest(task: HarvestTask, path: Path) -> HarvestSummary:
 
 def _runs(task: HarvestTask, tally: Tally, languages: dict[str, dict[str, Any]]) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
+    size = 0
     for table in _clean(task, tally, languages):
         held.append(table)
-        if sum(part.nbytes for part in held) >= RUN_BYTES:
+        size += table.nbytes
+        if size >= RUN_BYTES:
             yield pa.concat_tables(held)
-            held = []
+            held, size = [], 0
     if held:
         yield pa.concat_tables(held)
 

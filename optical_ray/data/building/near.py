@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,6 +14,9 @@ from optical_ray.data.cleaning import CleaningConfig
 from optical_ray.data.near_duplicates import RECORDS, band_hashes, judge
 from optical_ray.data.tasks import do_once
 
+HARVESTS = "harvests.json"
+"""[file, runs] of every chunk, in their order."""
+
 JUDGED = pa.schema([("order", pa.uint64())])
 """near/judged-<bucket>.arrow, record batch = bucket of the English key: hashes of the keys that go.
 near/bands-<bucket>.arrow, record batch = bucket of the band hash: RECORDS."""
@@ -24,16 +27,14 @@ class NearTask(TypedDict):
 
     bucket: int
     buckets: int
-    harvests: list[tuple[str, int]]
-    """(file, runs) of every chunk."""
     cleaning: dict[str, Any]
     folder: str
 
 
-def harvested(folder: Path, harvests: Iterable[tuple[str, int]], bucket: int, buckets: int, columns: list[str] | None = None) -> pa.Table:
+def harvested(folder: Path, bucket: int, buckets: int, columns: list[str] | None = None) -> pa.Table:
     """The rows of one bucket, of all chunks."""
     found: list[pa.RecordBatch] = []
-    for file, runs in harvests:
+    for file, runs in json.loads((folder / HARVESTS).read_text(encoding="utf-8")):
         found += read_spill(folder / "harvest" / file, [run * buckets + bucket for run in range(runs)], columns)
     return pa.Table.from_batches(found) if found else pa.table({name: [] for name in columns or ()})
 
@@ -45,7 +46,7 @@ def band(task: NearTask) -> dict[str, Any]:
 
 
 def _band(task: NearTask, path: Path) -> dict[str, Any]:
-    rows = harvested(Path(task["folder"]), task["harvests"], task["bucket"], task["buckets"], ["key", "order", "split"])
+    rows = harvested(Path(task["folder"]), task["bucket"], task["buckets"], ["key", "order", "split"])
     orders, first = np.unique(rows["order"].to_numpy(), return_index=True) if rows.num_rows else (np.zeros(0, np.uint64), np.zeros(0, int))
     unique = rows.take(pa.array(first)).combine_chunks() if rows.num_rows else None
     if unique is None:

@@ -36,6 +36,9 @@ ENGLISH = pa.schema([("english", pa.string()), ("split", pa.int8()), ("key", pa.
 NUMBERS = pa.schema([("number", pa.int32())])
 """numbers/<bucket>.arrow: parallel to settled/, each row's place among the bucket's English strings."""
 
+Group = tuple[str, int, int]
+"""(tag, index into SPLITS, rows)."""
+
 IDS_AT_A_TIME = 16_384
 SEPARATOR = "\x1f"
 
@@ -45,7 +48,6 @@ class SettleTask(TypedDict):
 
     bucket: int
     buckets: int
-    harvests: list[tuple[str, int]]
     duplicates: Literal["english", "pair", "keep"]
     folder: str
 
@@ -53,8 +55,9 @@ class SettleTask(TypedDict):
 class SettleSummary(TypedDict):
     """What became of a bucket; plain data."""
 
-    groups: list[tuple[str, int, int]]
-    """(tag, index into SPLITS, rows) of each record batch, sorted."""
+    bucket: int
+    groups: list[Group]
+    """Of each record batch, sorted."""
     sources: dict[str, dict[str, dict[str, int]]]
     """tag -> split -> source -> rows kept."""
     dropped: dict[str, dict[str, int]]
@@ -71,8 +74,8 @@ def settle(task: SettleTask) -> SettleSummary:
 
 def _settle(task: SettleTask, path: Path) -> SettleSummary:
     folder = Path(task["folder"])
-    rows = harvested(folder, task["harvests"], task["bucket"], task["buckets"])
-    summary: SettleSummary = {"groups": [], "sources": {}, "dropped": {}, "lengths": {}}
+    rows = harvested(folder, task["bucket"], task["buckets"])
+    summary: SettleSummary = {"bucket": task["bucket"], "groups": [], "sources": {}, "dropped": {}, "lengths": {}}
     if not rows.num_rows:
         write_spill(path, SETTLED, [])
         return summary
@@ -144,7 +147,7 @@ class NumberTask(TypedDict):
     """Plain data."""
 
     bucket: int
-    groups: list[tuple[str, int, int]]
+    groups: list[Group]
     left_out: list[str]
     """Languages that will not be in the corpus."""
     folder: str
@@ -164,7 +167,7 @@ def _number(task: NumberTask, path: Path) -> dict[str, Any]:
     if not batches:
         write_spill(path, ENGLISH, [ENGLISH.empty_table()])
         write_spill(path.parent.parent / "numbers" / path.name, NUMBERS, [NUMBERS.empty_table()] * len(task["groups"]))
-        return {"splits": dict.fromkeys(SPLITS, 0)}
+        return {"bucket": task["bucket"], "splits": dict.fromkeys(SPLITS, 0)}
     rows = pa.Table.from_batches(batches).append_column("split", pa.array(np.concatenate(splits)))
     code = rows["english"].combine_chunks().dictionary_encode().indices.to_numpy()
     _, first, place = np.unique(code, return_index=True, return_inverse=True)
@@ -181,4 +184,4 @@ def _number(task: NumberTask, path: Path) -> dict[str, Any]:
     write_spill(path, ENGLISH, [unique.select(ENGLISH.names)])
     write_spill(path.parent.parent / "numbers" / path.name, NUMBERS, numbers)
     counts = np.bincount(unique["split"].to_numpy(), minlength=len(SPLITS))
-    return {"splits": {split: int(count) for split, count in zip(SPLITS, counts, strict=True)}}
+    return {"bucket": task["bucket"], "splits": {split: int(count) for split, count in zip(SPLITS, counts, strict=True)}}

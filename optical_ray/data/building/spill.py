@@ -23,6 +23,7 @@ def open_spill(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], N
 
         def append(table: pa.Table) -> None:
             batches = table.combine_chunks().to_batches()
+            assert len(batches) <= 1, "a bucket is far smaller than what one batch can hold"
             writer.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=schema))
 
         yield append

@@ -55,6 +55,7 @@ class SourceFiles:
         if spec.path == CATALOGS:
             return {"source": CATALOGS, "files": [{"file": pin.file, "sha256": pin.sha256} for pin in _catalog_pins()]}
         options = {key: getattr(spec, key) for key in ("format", "lang", "english", "text", "lang_column", "header")}
+        options["licence"] = self.licence
         given = {key: value for key, value in options.items() if value is not None}
         codes = [group.code for group in self.groups]  # a folder above the files may state them
         return {"source": self.name, "options": given, "codes": codes, "files": [_describe(file) for file in self.files]}
