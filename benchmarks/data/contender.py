@@ -14,9 +14,10 @@ CONTENDERS = (OURS, DEFAULT, ROWS, VECTORS)
 def main() -> None:
     """Time is what the wall clock says, so that the parent's start can be subtracted."""
     name, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    ready, kept = (
-        _ours(source, out, name == DEFAULT) if name in (OURS, DEFAULT) else _huggingface(source, out, "rows" if name == ROWS else "vectors")
-    )
+    if name in (OURS, DEFAULT):
+        ready, kept = _ours(source, out, "held-out" if name == DEFAULT else "off")
+    else:
+        ready, kept = _huggingface(source, out, "rows" if name == ROWS else "vectors")
     print(json.dumps({"ready": ready, "done": time.time(), "kept": kept}))
 
 
