@@ -17,13 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from optical_ray.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 _SCRATCH_INPUTS = "inputs.json"
+PATIENCE_SECONDS = 5.0
+"""How long a wait for another process goes without a word."""
 
 
 def fingerprint(value: Any) -> str:
@@ -99,7 +101,7 @@ def build_artifact(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(target.parent / f".{target.name}.lock")
-        lock.acquire()
+        _acquire(lock, target)
     except OSError as error:
         raise ArtifactError(
             f"{target.parent}: cannot be written ({error.strerror or error}); choose another with --store or --out"
@@ -119,6 +121,15 @@ def build_artifact(
         return target
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, target: Path) -> None:
+    """Wait for whoever builds the same folder, and say so when it takes a while."""
+    try:
+        lock.acquire(timeout=PATIENCE_SECONDS)
+    except Timeout:
+        log.warning("%s: another process builds it; waiting for it to end", target)
+        lock.acquire()
 
 
 def is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:

@@ -48,7 +48,8 @@ def test_a_crash_leaves_no_artifact_and_the_next_build_starts_clean(tmp_path):
     assert not (done / "half").exists()
 
 
-def test_two_that_miss_the_same_artifact_build_it_once(tmp_path):
+def test_two_that_miss_the_same_artifact_build_it_once_and_who_waits_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("optical_ray.artifacts.PATIENCE_SECONDS", 0.05)
     calls = []
 
     def fill(folder):
@@ -61,6 +62,7 @@ def test_two_that_miss_the_same_artifact_build_it_once(tmp_path):
     for thread in threads:
         thread.join()
     assert len(calls) == 1
+    assert "thing-" in caplog.text and "another process builds it; waiting" in caplog.text
 
 
 def test_an_unwritable_store_says_so(tmp_path):

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
             _address(verb)
         if action == "show":
             verb.add_argument("--figure", type=Path, default=None, metavar="FILE", help="draw it too: .svg, .png or .pdf")
+            verb.add_argument("--tokenizer", default=None, metavar="PATH", help="count tokens too, by the tokenizer of a folder or hub id")
             verb.add_argument("--verify", action="store_true", help="read every file and compare it with its checksum")
         if action == "sample":
             verb.add_argument("--lang", required=True, metavar="CODE", help="the language")

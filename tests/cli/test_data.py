@@ -12,6 +12,7 @@ import pytest
 
 from optical_ray.cli import main
 from optical_ray.data.corpus import Corpus
+from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 
 PAIRS = [
     (f"The {a} teacher reads the {b} book to the {c}", f"Mwalimu {a} {b} {c} anasoma kitabu leo")
@@ -63,6 +64,14 @@ def test_several_formats_become_one_corpus_that_is_shown_sampled_and_drawn(sourc
     said = capsys.readouterr().out
     assert "Swahili" in said and "Atlantic-Congo" in said and "CC-BY-4.0, not stated" in said and "Verified: " in said
     assert (tmp_path / "corpus.svg").read_text().startswith("<?xml")
+    train_tokenizer(["mwalimu anasoma kitabu"], TokenizerConfig(vocab_size=100, min_frequency=1), tmp_path / "tokenizer")
+    assert call("data", "show", "corpus", "--tokenizer", "tokenizer") == 0
+    said = capsys.readouterr().out
+    assert "Tokens by tokenizer" in said
+    rows = said[said.index("Tokens by") :].splitlines()[2:5]
+    unknown = {line.split()[0]: line.split()[-1] for line in rows}
+    assert float(unknown["hi"].rstrip("%")) > 50  # no Devanagari in the tokenizer's alphabet
+    assert float(unknown["sw"].rstrip("%")) < 30
     assert call("data", "sample", "corpus", "--lang", "hin", "--rows", "3") == 0
     said = capsys.readouterr().out
     assert said.count("teacher reads") == 3 and "more" in said
