@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,11 +96,13 @@ def build_artifact(
     Raises:
         ArtifactError: the target holds something else, cannot be written, or its disk is full.
     """
-    target = target if target.name else target.absolute()
     if is_built(target, kind, inputs):
         return target
+    target = target.resolve() if target.is_symlink() or not target.name else target  # a link's own place cannot become a folder
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):  # where no file can be made (/proc), a lock is waited for without end
+            pass
         lock = FileLock(target.parent / f".{target.name}.lock")
         _acquire(lock, target)
     except OSError as error:
@@ -120,6 +123,8 @@ def build_artifact(
         log.info("artifact=%s seconds=%.1f path=%s", kind, seconds, target)
         return target
     finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()  # while it is held: who waits for it sees that it is gone, and takes a new one
         lock.release()
 
 
@@ -138,6 +143,7 @@ def is_built(target: Path, kind: str, inputs: Mapping[str, Any]) -> bool:
     Raises:
         ArtifactError: it holds something else.
     """
+    target = target if target.name else target.absolute()
     if (target.exists() and not target.is_dir()) or target.is_mount():
         raise ArtifactError(f"{target}: is {'a mount point' if target.is_dir() else 'a file'}, expected a folder to be made; name another")
     if not (target / MANIFEST).is_file():
@@ -221,6 +227,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{folder}: no {MANIFEST}, so this is not a finished artifact; build it again") from None
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{folder / MANIFEST}: cannot be read ({error}); delete the folder and build it again") from None
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(part), dict) for part in ("inputs", "facts")):
+        raise ArtifactError(f"{folder / MANIFEST}: is no manifest (inputs and facts are missing); delete the folder and build it again")
     return manifest

@@ -113,6 +113,24 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path):
     assert [path.name for path in (tmp_path / ".out.scratch").iterdir()] == ["inputs.json"]
 
 
+def test_a_link_is_followed_and_nothing_is_left_beside_the_folder(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    for name in ("link", "dangling"):
+        build_artifact(tmp_path / name, "thing", {}, lambda scratch: {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "link", "new", "real"]
+    assert read_manifest(tmp_path / "real") == read_manifest(tmp_path / "dangling")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"inputs": {}, "facts": []}', "[" * 100_000, "\xff"])
+def test_what_is_no_manifest_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ArtifactError, match="manifest.json: .*build it again") as raised:
+        read_manifest(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_folder_without_manifest_is_no_artifact(tmp_path):
     with pytest.raises(ArtifactError, match="not a finished artifact"):
         read_manifest(tmp_path)

@@ -16,11 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.stream import measure_stream
-
 from benchmarks.data.contender import CONTENDERS, OURS
 from benchmarks.data.generate import generate
 from benchmarks.data.memory import run_measured
+from benchmarks.data.stream import measure_stream
 from benchmarks.sinkhorn.rows import describe_machine
 
 ROOT = Path(__file__).parents[2]
@@ -114,11 +113,33 @@ def _print(rows: list[dict[str, Any]]) -> None:
                     f"| {size:,} | {name} | {' | '.join(values)} | {shown} | {found[0]['kept']:,} | "
                     f"{statistics.median(row['peak_mb'] for row in found):,.0f} |"
                 )
+    _print_steady(builds)
     streams = [row for row in rows if row["section"] == "stream"]
     if streams:
         print("\n| reader | first batch s | pairs/s | ratio |\n|---|---|---|---|")
         for row in streams:
             print(f"| {row['contender']} | {row['start_seconds']} | {row['pairs_per_second']:,} | {row['ratio']} |")
+
+
+def _print_steady(builds: list[dict[str, Any]]) -> None:
+    """What a further million pairs costs, and how much more memory they take: both sizes of one repeat beside each other."""
+    sizes = sorted({row["pairs"] for row in builds})
+    if len(sizes) != 2:
+        return
+    millions = (sizes[1] - sizes[0]) / 1e6
+    found = {(row["contender"], row["repeat"], row["pairs"]): row for row in builds}
+    repeats = sorted({row["repeat"] for row in builds})
+    contenders = [name for name in CONTENDERS if any(row["contender"] == name for row in builds)]
+    seconds = {
+        name: [(found[name, repeat, sizes[1]]["seconds"] - found[name, repeat, sizes[0]]["seconds"]) / millions for repeat in repeats]
+        for name in contenders
+    }
+    print(f"\n| contender | s per further million pairs | ratio to ours | peak memory {sizes[1]:,} / {sizes[0]:,} |\n|---|---|---|---|")
+    for name in contenders:
+        peaks = [found[name, repeat, sizes[1]]["peak_mb"] / found[name, repeat, sizes[0]]["peak_mb"] for repeat in repeats]
+        ratio = [own / ours for own, ours in zip(seconds[name], seconds.get(OURS, []), strict=False)]
+        shown = f"{statistics.median(ratio):.2f}" if ratio else ""
+        print(f"| {name} | {statistics.median(seconds[name]):.1f} | {shown} | {statistics.median(peaks):.2f} |")
 
 
 def _say(line: str) -> None:

@@ -191,6 +191,12 @@ def _exit_with(verb: object, verbose: bool) -> None:
             raise
         print(f"optical: {error}", file=sys.stderr)
         code = 2
+    except UnicodeEncodeError as error:  # a name of the file system that is no UTF-8: JSON and Parquet cannot hold it
+        if verbose:
+            raise
+        name = ascii(error.object[:200])
+        print(f"optical: {name}: a name that is not UTF-8 cannot be written down in a manifest; rename it", file=sys.stderr)
+        code = 2
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

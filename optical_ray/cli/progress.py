@@ -15,9 +15,12 @@ LOG_SECONDS = 20.0  # between two lines where there is no terminal
 
 
 def make_console(width: int = 100) -> Console:
-    """Standard output; `width` columns where it is no terminal, so that tables in a log file keep their numbers."""
-    console = Console()
-    return console if console.is_terminal else Console(width=width)
+    """Standard output; `width` columns where it is no terminal, so that tables in a log file keep their numbers.
+
+    Nothing printed is markup: paths and sentences may hold `[bold]` or `:smile:`.
+    """
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, width=width)
 
 
 @contextlib.contextmanager
@@ -30,7 +33,7 @@ def status_line(console: Console, title: str) -> Iterator[Callable[[str], None]]
         def show(line: str) -> None:
             nonlocal shown, last
             last = line
-            status.update(f"{title}: {line}")
+            status.update(Text(f"{title}: {line}"))
             if not console.is_terminal and time.monotonic() - shown > LOG_SECONDS:
                 shown = time.monotonic()
                 console.print(f"{title}: {line}", soft_wrap=True, highlight=False)
@@ -69,21 +72,19 @@ class SweepView:
         from optical_ray.orchestration.progress import SweepProgress
 
         assert isinstance(progress, SweepProgress)
-        failed = f", [red]{len(progress.failed)} failed[/red]" if progress.failed else ""
-        head = (
-            f"{progress.finished}/{progress.total} trials finished{failed}, {len(progress.running)} running; "
-            f"{minutes(progress.seconds)} gone, about {minutes(progress.seconds_left)} left"
+        head = Text.assemble(
+            f"{progress.finished}/{progress.total} trials finished",
+            (f", {len(progress.failed)} failed" if progress.failed else "", "red"),
+            f", {len(progress.running)} running; {minutes(progress.seconds)} gone, about {minutes(progress.seconds_left)} left",
         )
         if self._live is None:
             changed = progress.finished != self._finished
             if changed or time.monotonic() - self._shown > LOG_SECONDS:
                 self._shown, self._finished = time.monotonic(), progress.finished
                 running = "; ".join(f"{trial.trial_id} {trial.step}/{trial.max_steps}" for trial in progress.running)
-                self._console.print(
-                    head + (f" [{running}]".replace("[", "(").replace("]", ")") if running else ""), soft_wrap=True, highlight=False
-                )
+                self._console.print(head + Text(f" ({running})" if running else ""), soft_wrap=True, highlight=False)
             return
-        table = Table("trial", "what", "step", "loss", "valid Success@1", "time", title=Text.from_markup(head), title_justify="left")
+        table = Table("trial", "what", "step", "loss", "valid Success@1", "time", title=head, title_justify="left")
         for trial in progress.running:
             table.add_row(
                 trial.trial_id,

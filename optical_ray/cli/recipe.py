@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from optical_ray.cli.progress import make_console
 from optical_ray.config import describe_fields, parse_override
 from optical_ray.recipe import Recipe, Resources
 
 
 def fields(options: argparse.Namespace) -> None:
     """Every field of a recipe, and of the resources beside it."""
-    console = Console()
+    console = make_console()
     for model, title in ((Recipe, "Recipe: what determines the numbers"), (Resources, "Resources: where it runs")):
         console.print(Text(title, style="bold underline"))
         for name, kind, default, meaning in describe_fields(model):

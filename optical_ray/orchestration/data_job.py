@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
 import ray.data
+from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
-from optical_ray.errors import ArtifactError, OpticalError
+from optical_ray.errors import ArtifactError, OpticalError, ResourceError
+
+RETRIES = 3
+"""Times that a task is done again whose process died; without a limit, one that kills every process would be tried for ever."""
 
 Task = TypeVar("Task", bound=Mapping[str, Any])
 Summary = TypeVar("Summary", bound=Mapping[str, Any])
@@ -28,23 +34,33 @@ def map_tasks(function: Callable[[Task], Summary], tasks: Sequence[Task]) -> Ite
 
     Raises:
         OpticalError: as the function raised it.
+        ResourceError: a task kills every process that does it, or Ray itself broke down.
     """
     if not tasks:
         return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray Data tells its plan and where its log is, at every execution
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells its plan at every execution, and tracebacks of what is raised below
 
     def run(row: dict[str, str]) -> dict[str, Any]:
         return _run(function, row["task"])
 
     rows = [{"task": json.dumps(task, ensure_ascii=False)} for task in tasks]
-    job = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run, num_cpus=1)
-    for row in job.iter_rows():
-        if row["error"] is not None:
-            raise pickle.loads(row["error"])
-        yield json.loads(row["summary"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_retries, which has no other name in Ray 2.60
+        job = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run, num_cpus=1, max_retries=RETRIES)
+    try:
+        for row in job.iter_rows():
+            if row["error"] is not None:
+                raise pickle.loads(row["error"])
+            yield json.loads(row["summary"])
+    except RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ResourceError(
+            f"Ray broke off ({type(error).__name__}: {reason}); what is done is kept: run it again, with more memory where processes were "
+            "killed for the lack of it, or with --in-process to see what a process dies of"
+        ) from None
 
 
 def _run(function: Callable[[Any], Mapping[str, Any]], task: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A Ray Data job does what `map` does."""
 
 import os
+import signal
 
 import pytest
 
-from optical_ray.errors import DataError
+from optical_ray.errors import DataError, ResourceError
 from optical_ray.orchestration.data_job import map_tasks
 
 
@@ -29,6 +30,17 @@ def test_a_data_job_equals_map(cluster):
 def test_an_error_of_a_task_comes_back_as_it_was(cluster):
     with pytest.raises(DataError, match="^data/bitext/sw.tsv, line 1204: 3 columns, expected 2$"):
         list(map_tasks(describe, [{"number": n} for n in (1, 7, 2)]))
+
+
+def die(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_every_process_ends_the_job_in_one_line(cluster, monkeypatch):
+    monkeypatch.setattr("optical_ray.orchestration.data_job.RETRIES", 1)
+    with pytest.raises(ResourceError, match=r"^Ray broke off \(WorkerCrashedError: .*run it again") as raised:
+        list(map_tasks(die, [{"number": 1}]))
+    assert "\n" not in str(raised.value)
 
 
 def test_no_tasks_no_job():
