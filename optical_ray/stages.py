@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from optical_ray.artifacts import Store, fingerprint
 from optical_ray.data.batches import PairSource
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import Corpus
+from optical_ray.data.corpus import TEXT_ALONE, Corpus
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.plan import BatchPlan, build_plan
 from optical_ray.data.tasks import MapTasks
@@ -120,9 +120,12 @@ def prepare(
         encoders: Encode the English side; None: this process.
 
     Raises:
-        OpticalError: a source is missing or wrong, a language is unknown, a set is larger than its pool.
+        OpticalError: a source is missing or wrong, the corpus is of text alone, a language is unknown, a set is larger than its pool.
     """
+    if recipe.corpus.kind == "text":  # known before anything is built
+        raise ConfigError(f"corpus.kind=text: {TEXT_ALONE}")
     corpus = build_corpus(store, recipe.corpus, map_tasks, progress)
+    corpus.require_bitext()
     pairs = corpus.pairs("train")
     pool = order_pool(recipe.languages, pairs)
     languages = choose_languages(recipe.languages, pairs)

@@ -1,4 +1,4 @@
-"""A picture of a corpus: pairs of every language, by split, in the order of their number, with family and script."""
+"""A picture of a corpus: pairs (or rows of text) of every language, by split, in the order of their number, with family and script."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ OTHER = "other families"
 ROW_INCHES = 0.155
 
 
-def draw_corpus(languages: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw_corpus(languages: Sequence[Mapping[str, Any]], path: Path, unit: str = "pairs") -> None:
     """Write the figure; bars are coloured by family: the seven with most languages, the rest in grey.
 
     Args:
         languages: What `describe_corpus` gives.
         path: .svg, .png or .pdf.
+        unit: What a row is called.
 
     Raises:
         DataError: another suffix, or the file cannot be written.
@@ -54,7 +55,7 @@ def draw_corpus(languages: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_yticks(range(len(rows)), [f"{row['name']} ({row['language']}, {row['script']})" for row in rows], fontsize=7.5)
         axes.set_ylim(-0.7, len(rows) - 0.3)
         axes.set_xlim(0, 1.14 * max(left, default=1.0))
-        axes.set_xlabel("Pairs: dark train, lighter valid, lightest test")
+        axes.set_xlabel(f"{unit.capitalize()}: dark train, lighter valid, lightest test")
         axes.tick_params(axis="y", length=0)
         shown = {family: colour for family, colour in colours.items() if colour != MUTED}
         handles = [Patch(color=colour, label=family) for family, colour in shown.items()]

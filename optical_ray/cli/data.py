@@ -33,7 +33,7 @@ SHOW_COLUMNS = 150  # of the table in a log file
 
 def _config(options: argparse.Namespace) -> CorpusConfig:
     """Sources and FIELD=VALUE stand in any order on the command line: a text is an override when it looks like one and is no file."""
-    overrides = [text for text in options.arguments if _OVERRIDE.fullmatch(text) and not Path(text.partition(",")[0]).exists()]
+    overrides = [text for text in options.arguments if _is_override(text)]
     sources = [text for text in options.arguments if text not in overrides]
     changes = dict(parse_override(text.removeprefix("corpus.")) for text in overrides)
     if len(sources) == 1 and (Path(sources[0]) / MANIFEST).is_file():
@@ -43,6 +43,14 @@ def _config(options: argparse.Namespace) -> CorpusConfig:
     if getattr(options, "on_bad_row", None) is not None:
         changes["on_bad_row"] = options.on_bad_row
     return CorpusConfig().override(changes)
+
+
+def _is_override(text: str) -> bool:
+    """True for FIELD=VALUE. `lang=sw/*.tsv` is a source: it is there, or looks like a path and begins with no field's name."""
+    if not _OVERRIDE.fullmatch(text) or Path(text.partition(",")[0]).exists():
+        return False
+    field = re.split(r"[.=]", text.removeprefix("corpus."), maxsplit=1)[0]
+    return field in CorpusConfig.model_fields or not any(mark in text for mark in "/*?")
 
 
 @contextlib.contextmanager
@@ -119,7 +127,7 @@ def show(options: argparse.Namespace) -> None:
     if options.figure is not None:
         from optical_ray.analysis.corpus_figure import draw_corpus
 
-        draw_corpus(languages, options.figure)
+        draw_corpus(languages, options.figure, corpus.unit)
         console.print(f"Figure: {options.figure}", soft_wrap=True)
 
 
@@ -137,36 +145,38 @@ def _show_tokens(console: Console, corpus: Corpus, path: str) -> None:
 def sample(options: argparse.Namespace) -> None:
     """Rows to read, from a seeded place of the split."""
     console = make_console()
+    if options.rows < 1:
+        raise ConfigError(f"--rows {options.rows}: expected 1 or more")
     corpus, tag = _open(options), canonical_tag(options.lang)
     count = corpus.pairs(options.split).get(tag, 1)
     if not count:
         raise DataError(f"{corpus.folder}: {tag} has no row in the {options.split} split")
     block = corpus.block(tag, options.split, random.Random(options.seed).randrange(-(-count // BLOCK_ROWS)))
     chosen = sorted(random.Random(options.seed).sample(range(block.num_rows), min(options.rows, block.num_rows)))
-    table = Table("english", corpus.manifest["facts"]["languages"][tag]["name"], "source", box=None, show_lines=False, padding=(0, 2, 1, 0))
+    names = {"english": "english", "text": corpus.manifest["facts"]["languages"][tag]["name"], "source": "source"}
+    shown = [column for column in names if column != "english" or corpus.kind == "bitext"]
+    table = Table(*(names[column] for column in shown), box=None, show_lines=False, padding=(0, 2, 1, 0))
     for row in block.take(chosen).to_pylist():
-        table.add_row(row["english"], row["text"], row["source"])
-    console.print(table, markup=False)
+        table.add_row(*(row[column] for column in shown))
+    console.print(table)
 
 
 def _summarise(console: Console, corpus: Corpus) -> None:
     facts = corpus.manifest["facts"]
     least = corpus.manifest["inputs"]["min_pairs"]
     left_out = ", ".join(f"{tag} {language['kept']}" for tag, language in facts["left_out"].items())
-    console.print(f"Left out (fewer than {least} pairs): {left_out or 'none'}", soft_wrap=True)
+    console.print(f"Left out (fewer than {least} {corpus.unit}): {left_out or 'none'}", soft_wrap=True)
     if facts["skipped"]:
         console.print("Skipped: " + ", ".join(f"{code} ({reason})" for code, reason in facts["skipped"].items()), soft_wrap=True)
     if facts["bad_rows"]["count"]:
         console.print(f"Bad rows skipped: {facts['bad_rows']['count']:,} (manifest.json lists the first)", style="bold", soft_wrap=True)
         for line in facts["bad_rows"]["first"][:BAD_ROWS_SHOWN]:
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            console.print(f"  {line}", soft_wrap=True)
     merged = [f"{tag} ({', '.join(language['codes'])})" for tag, language in facts["languages"].items() if len(language["codes"]) > 1]
     if merged:
         console.print("One language under several codes: " + ", ".join(merged), soft_wrap=True)
     splits = {split: sum(corpus.pairs(split).values()) for split in SPLITS}
     text = ", ".join(f"{count:,} {split}" for split, count in splits.items())
-    console.print(
-        f"{len(corpus.languages)} languages, {sum(splits.values()):,} pairs ({text}), {corpus.num_english:,} English sentences",
-        soft_wrap=True,
-    )
+    english = f", {corpus.num_english:,} English sentences" if corpus.kind == "bitext" else ""
+    console.print(f"{len(corpus.languages)} languages, {sum(splits.values()):,} {corpus.unit} ({text}){english}", soft_wrap=True)
     console.print(f"Corpus: {corpus.folder}", soft_wrap=True)

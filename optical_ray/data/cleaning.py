@@ -1,4 +1,4 @@
-"""Which raw rows are bitext: named rules over columns, each with a switch and a count of what it dropped. Pure.
+"""Which raw rows are bitext, or text of their language: named rules over columns, each with a switch and a count of what it dropped. Pure.
 
 Compiled loops read each character once and find the few rows that need more than looking at (an entity, a tag, an accent that stands
 alone); those go through a function of one string. So a column gets exactly what its rows would get one by one, ten times as fast.
@@ -36,6 +36,12 @@ _INVISIBLE = re.compile(f"[{text_facts.INVISIBLE}]")
 _LATIN_CHARACTERS = {"Hans": 3.0, "Hant": 3.0, "Jpan": 2.0, "Kore": 2.0}
 """How many characters of English one character of the script is worth, about; 1 for every other script."""
 
+_WITHOUT_SPACES = frozenset(("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"))
+"""Scripts that put no space between words."""
+
+_WORD_CHARACTERS = 5
+"""Characters of English that count as a word in a script without spaces."""
+
 
 class CleaningConfig(Config):
     """The rules. A rule that is off drops nothing."""
@@ -45,7 +51,8 @@ class CleaningConfig(Config):
     drop_placeholders: bool = True
     """`placeholder`: a side has a variable (`%s`, `{name}`, ICU plurals). Dropped, not stripped: what is left is no sentence."""
     min_english_words: NonNegativeInt = 3
-    """`short`: fewer words on the English side."""
+    """`short`: fewer words on the English side; of text alone, fewer words that have a letter (in a script without spaces every five
+    characters' worth of English are a word, in `long` too)."""
     max_words: PositiveInt | None = 128
     """`long`: more whitespace-separated words on either side; None: off."""
     min_length_ratio: float = Field(default=0.3, ge=0)
@@ -62,12 +69,12 @@ class CleaningConfig(Config):
     """`language`: how sure the identifier has to be. At 0.7 it takes 0.1 % of Tatoeba's sentences (72 languages, the worst 2 %) and 72 % of
     those that were planted from another language of the script; of NTREX's longer ones 0.02 % and 94 %."""
     duplicates: Literal["english", "pair", "keep"] = "english"
-    """`duplicate`: a language has one row of each English sentence | of each pair of sentences | all rows. Of two that are the same but for
-    case, punctuation and spaces the first one stays."""
+    """`duplicate`: a language has one row of each English sentence (of text alone: of each text) | of each pair of sentences | all rows.
+    Of two that are the same but for case, punctuation and spaces the first one stays."""
     near_duplicates: Literal["off", "held-out", "all"] = "held-out"
-    """`near-duplicate`: the English nearly equals another, of any language. `held-out` drops from train what nearly equals a test or a
-    validation sentence, and from valid what nearly equals a test sentence; `all` leaves one of a kind, the better protected one.
-    Sentences count that cleaning left in any language, also in one that `min_pairs` then leaves out."""
+    """`near-duplicate`: the English (or the text alone) nearly equals another, of any language. `held-out` drops from train what nearly
+    equals a test or a validation sentence, and from valid what nearly equals a test sentence; `all` leaves one of a kind, the better
+    protected one. Sentences count that cleaning left in any language, also in one that `min_pairs` then leaves out."""
     near_duplicate_similarity: float = Field(default=0.8, ge=0.6, le=0.95)
     """`near-duplicate`: from this Jaccard index of character trigrams on. One changed word of five: about 0.7."""
 
@@ -82,21 +89,31 @@ class CleaningConfig(Config):
 class Pairs:
     """Rows that no rule has dropped so far."""
 
-    english: pa.StringArray
+    english: pa.StringArray | None
+    """None: text alone."""
     text: pa.StringArray
     rows: NDArray[np.int64]
     """Where each stood in the batch, ascending."""
+
+    @property
+    def sides(self) -> tuple[pa.StringArray, ...]:
+        """Those there are; the text is the last."""
+        return (self.text,) if self.english is None else (self.english, self.text)
+
+    def map(self, change: Callable[[pa.StringArray], pa.StringArray]) -> Pairs:
+        """The same rows with another text on every side."""
+        return Pairs(None if self.english is None else change(self.english), change(self.text), self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """What is left of a batch."""
 
-    english: pa.StringArray
-    """Normalised."""
+    english: pa.StringArray | None
+    """Normalised; None: text alone."""
     text: pa.StringArray
     keys: pa.StringArray
-    """`split_keys` of the English."""
+    """`split_keys` of the English, or of the text alone."""
     rows: NDArray[np.int64]
     """Where each row stood in the batch, ascending."""
     dropped: Counter[str]
@@ -116,14 +133,14 @@ class Rule:
     """It sees the text as it came; other rules see it normalised."""
 
 
-def clean_batch(english: pa.StringArray, text: pa.StringArray, language: Language, config: CleaningConfig) -> Cleaned:
-    """Normalise rows of one language and keep those that are bitext, as far as a row shows that by itself.
+def clean_batch(english: pa.StringArray | None, text: pa.StringArray, language: Language, config: CleaningConfig) -> Cleaned:
+    """Normalise rows of one language and keep those that are bitext (or text), as far as a row shows that by itself.
 
     Both sides are unescaped, freed of markup and invisible characters, NFC, with single spaces.
 
     Args:
-        english: The English sides, [n], without nulls.
-        text: Their translations, [n], without nulls.
+        english: The English sides, [n], without nulls; None: text alone, of which rules about two sides drop nothing.
+        text: Their translations, or the text, [n], without nulls.
         language: What the text is supposed to be.
         config: The rules.
 
@@ -131,11 +148,11 @@ def clean_batch(english: pa.StringArray, text: pa.StringArray, language: Languag
         ConfigError: `identify_language` without its extra.
     """
     dropped: Counter[str] = Counter()
-    pairs = Pairs(english, text, np.arange(len(english)))
+    pairs = Pairs(english, text, np.arange(len(text)))
     pairs = _apply([rule for rule in RULES if rule.raw], pairs, language, config, dropped)
-    pairs = Pairs(normalise_column(pairs.english, config.strip_markup), normalise_column(pairs.text, config.strip_markup), pairs.rows)
+    pairs = pairs.map(lambda side: normalise_column(side, config.strip_markup))
     pairs = _apply([rule for rule in RULES if not rule.raw], pairs, language, config, dropped)
-    return Cleaned(pairs.english, pairs.text, split_keys(pairs.english), pairs.rows, dropped)
+    return Cleaned(pairs.english, pairs.text, split_keys(pairs.sides[0]), pairs.rows, dropped)
 
 
 def _apply(rules: list[Rule], pairs: Pairs, language: Language, config: CleaningConfig, dropped: Counter[str]) -> Pairs:
@@ -144,14 +161,14 @@ def _apply(rules: list[Rule], pairs: Pairs, language: Language, config: Cleaning
         if broken is not None and broken.any():
             dropped[rule.name] += int(np.count_nonzero(broken))
             keep = pa.array(~broken)
-            pairs = Pairs(pairs.english.filter(keep), pairs.text.filter(keep), pairs.rows[~broken])
+            filtered = [side.filter(keep) for side in pairs.sides]
+            pairs = Pairs(filtered[0] if len(filtered) == 2 else None, filtered[-1], pairs.rows[~broken])
     return pairs
 
 
 def normalise(text: str, strip_markup: bool) -> str:
     """Unescaped, NFC, without invisible characters, single spaces; `strip_markup` takes tags and URLs out."""
-    if "&" in text:
-        text = html.unescape(html.unescape(text))  # catalogs hold `&amp;nbsp;` too
+    text = _unescape(text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))  # in this order: what was between a letter and its accent is gone
     if strip_markup and "<" in text:
@@ -159,6 +176,10 @@ def normalise(text: str, strip_markup: bool) -> str:
     if strip_markup and ("://" in text or "www." in text):
         text = _URL.sub(" ", text)
     return " ".join(text.split())
+
+
+def _unescape(text: str) -> str:
+    return html.unescape(html.unescape(text)) if "&" in text else text  # catalogs hold `&amp;nbsp;` too
 
 
 def normalise_column(texts: pa.StringArray, strip_markup: bool) -> pa.StringArray:
@@ -175,31 +196,51 @@ def _placeholder(pairs: Pairs, language: Language, config: CleaningConfig) -> ND
     if not config.drop_placeholders:
         return None
     broken = np.zeros(len(pairs.rows), np.bool_)
-    for side in (pairs.english, pairs.text):
-        suspects = np.flatnonzero(text_facts.find_marks(side) & text_facts.PLACEHOLDER)
+    for side in pairs.sides:
+        hidden = np.asarray(pc.match_substring(side, "&"))  # `&#37;s`
+        suspects = np.flatnonzero((text_facts.find_marks(side) & text_facts.PLACEHOLDER) | hidden)
         texts = side.take(pa.array(suspects)).to_pylist()
-        broken[suspects] |= np.fromiter((_PLACEHOLDER.search(text) is not None for text in texts), np.bool_, len(texts))
+        broken[suspects] |= np.fromiter((_has_placeholder(text) for text in texts), np.bool_, len(texts))
     return broken
 
 
+def _has_placeholder(text: str) -> bool:
+    return (_PLACEHOLDER.search(text) or _PLACEHOLDER.search(_unescape(text))) is not None
+
+
 def _empty(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_]:
-    return np.asarray(np.minimum(_lengths(pairs.english), _lengths(pairs.text)) == 0)
+    return np.asarray(np.min([_lengths(side) for side in pairs.sides], axis=0) == 0)
 
 
 def _short(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
     if not config.min_english_words:
         return None
-    return np.asarray(text_facts.count_english_words(pairs.english) < config.min_english_words)
+    words: NDArray[np.int32] | NDArray[np.float64]
+    if pairs.english is not None:
+        words = text_facts.count_english_words(pairs.english)
+    elif language.script in _WITHOUT_SPACES:
+        words = _words_without_spaces(pairs.text, language)
+    else:
+        words = text_facts.count_words(pairs.text)
+    return np.asarray(words < config.min_english_words)
 
 
 def _long(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
     if config.max_words is None:
         return None
-    spaces = [pc.count_substring(side, " ").to_numpy() for side in (pairs.english, pairs.text)]  # normalised: they are single
-    return np.asarray(np.maximum(*spaces) >= config.max_words, np.bool_)
+    words = [pc.count_substring(side, " ").to_numpy() + 1 for side in pairs.sides]  # normalised: spaces are single
+    if pairs.english is None and language.script in _WITHOUT_SPACES:
+        words.append(_words_without_spaces(pairs.text, language))  # the ratio to an English side does this for bitext
+    return np.asarray(np.max(words, axis=0) > config.max_words)
 
 
-def _ratio(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_]:
+def _words_without_spaces(texts: pa.StringArray, language: Language) -> NDArray[np.float64]:
+    return _lengths(texts) * _LATIN_CHARACTERS.get(language.script, 1.0) / _WORD_CHARACTERS
+
+
+def _ratio(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
+    if pairs.english is None:
+        return None
     ratio = _lengths(pairs.text) * _LATIN_CHARACTERS.get(language.script, 1.0) / _lengths(pairs.english)
     highest = np.inf if config.max_length_ratio is None else config.max_length_ratio
     return np.asarray((ratio < config.min_length_ratio) | (ratio > highest))
@@ -208,12 +249,16 @@ def _ratio(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[
 def _script(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
     if not config.min_script_share:
         return None
-    shares = text_facts.script_shares(pairs.english, "Latn"), text_facts.script_shares(pairs.text, language.script)
-    return np.asarray(np.minimum(*shares) < config.min_script_share)
+    shares = [text_facts.script_shares(pairs.text, language.script)]
+    if pairs.english is not None:
+        shares.append(text_facts.script_shares(pairs.english, "Latn"))
+    return np.asarray(np.min(shares, axis=0) < config.min_script_share)
 
 
 def _copy(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
-    return np.asarray(pc.equal(split_keys(pairs.english), split_keys(pairs.text))) if config.drop_copies else None
+    if not config.drop_copies or pairs.english is None:
+        return None
+    return np.asarray(pc.equal(split_keys(pairs.english), split_keys(pairs.text)))
 
 
 def _language(pairs: Pairs, language: Language, config: CleaningConfig) -> NDArray[np.bool_] | None:
@@ -228,7 +273,7 @@ def _lengths(texts: pa.StringArray) -> NDArray[np.int32]:
 RULES = (
     Rule("placeholder", "a side has a variable, LaTeX or a backslash", _placeholder, raw=True),
     Rule("empty", "a side is empty once it is normalised; always on", _empty),
-    Rule("short", "the English has fewer than min_english_words words", _short),
+    Rule("short", "the English, or the text alone, has fewer than min_english_words words", _short),
     Rule("long", "a side has more than max_words words", _long),
     Rule("ratio", "text / English, in characters, is outside min_length_ratio to max_length_ratio", _ratio),
     Rule("script", "fewer than min_script_share of a side's letters are in its script", _script),

@@ -18,22 +18,27 @@ from optical_ray.artifacts import fingerprint, list_differences, read_manifest
 from optical_ray.config import Config
 from optical_ray.data.cleaning import CleaningConfig
 from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_TABLE, FORMAT_VERSION, PART_ROWS, SHARD, english_part, shard_part
+from optical_ray.data.reading.chunks import Kind
 from optical_ray.data.reading.spec import CATALOGS
 from optical_ray.data.splits import SPLITS, Split, SplitConfig
 from optical_ray.errors import DataError, LanguageError
 from optical_ray.languages.metadata import language_metadata
 
+TEXT_ALONE = "holds text alone (kind=text); distillation needs bitext, so build or name a corpus of pairs"
+
 
 class CorpusConfig(Config):
-    """Which bitext, cleaned and split how."""
+    """Which bitext (or text), cleaned and split how."""
 
     path: str | None = None
     """A corpus that `optical data build --out` made; its own rules hold, no other field may contradict them. None: `sources`."""
+    kind: Kind = "bitext"
+    """`text`: text of each language alone, English like any other, for masked-LM pre-training; distillation needs `bitext`."""
     sources: tuple[str, ...] = (CATALOGS,)
     """`catalogs` (translation catalogs of the pinned wheels), files, folders, globs, URIs or `hf:OWNER/NAME`, each followed by `,key=value`
     where its format, language or columns need saying; of two rows of the same English the earlier source's stays."""
     min_pairs: PositiveInt = 200
-    """A language of which cleaning leaves fewer pairs is not in the corpus (the manifest lists it)."""
+    """A language of which cleaning leaves fewer pairs (of text: rows) is not in the corpus (the manifest lists it)."""
     unknown_languages: Literal["refuse", "skip"] = "refuse"
     """What to do about a code that is no language; the manifest lists what was skipped."""
     on_bad_row: Literal["refuse", "skip"] = "refuse"
@@ -58,7 +63,7 @@ class CorpusConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A finished corpus. Rows are in the order of a hash of their English: any stretch of them is a random sample."""
+    """A finished corpus. Rows are in the order of a hash of their English (text alone: of the text): any stretch is a random sample."""
 
     folder: Path
     manifest: dict[str, Any] = field(repr=False, compare=False)
@@ -86,6 +91,26 @@ class Corpus:
         return fingerprint({"kind": self.manifest["kind"], "inputs": self.manifest["inputs"]})
 
     @property
+    def kind(self) -> Kind:
+        """What its rows are. Text alone has an empty English side, and -1 for its number."""
+        kind: Kind = self.manifest["inputs"].get("kind", "bitext")
+        return kind
+
+    @property
+    def unit(self) -> str:
+        """What its rows are called in texts."""
+        return "pairs" if self.kind == "bitext" else "rows"
+
+    def require_bitext(self) -> None:
+        """Refuse a corpus of text alone.
+
+        Raises:
+            DataError: it is one.
+        """
+        if self.kind == "text":
+            raise DataError(f"{self.folder}: {TEXT_ALONE}")
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Canonical tags, sorted."""
         return tuple(self.manifest["facts"]["languages"])
@@ -96,7 +121,7 @@ class Corpus:
 
     @property
     def num_english(self) -> int:
-        """English strings of the corpus: english_id runs from 0 to this."""
+        """English strings of the corpus: english_id runs from 0 to this; 0 where it holds text alone."""
         return int(sum(self.manifest["facts"]["english"].values()))
 
     def rows(self, tag: str, split: Split, columns: Sequence[str] = ("id", "english_id", "english", "text")) -> pa.Table:
@@ -116,7 +141,12 @@ class Corpus:
         return pa.concat_tables([SHARD.empty_table().select(list(columns)), *tables]).slice(0, rows).combine_chunks()
 
     def english(self) -> pa.Table:
-        """Every English string once, in memory: english_id (int32, dense), english, split, key. The newest two tables are kept."""
+        """Every English string once, in memory: english_id (int32, dense), english, split, key. The newest two tables are kept.
+
+        Raises:
+            DataError: the corpus holds text alone, or a file cannot be read.
+        """
+        self.require_bitext()
         return _read_english(self)
 
     def block(self, tag: str, split: Split, index: int, columns: Sequence[str] = SHARD.names) -> pa.Table:
@@ -129,7 +159,8 @@ class Corpus:
         return self._read_block(lambda part: shard_part(tag, split, part), self._count(tag, split), index, columns)
 
     def english_block(self, index: int, columns: Sequence[str] = ENGLISH_TABLE.names) -> pa.Table:
-        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `english()`, read alone."""
+        """Rows [index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS) of `english()`, read alone. Raises as it does."""
+        self.require_bitext()
         return self._read_block(english_part, self.num_english, index, columns)
 
     def damaged_files(self) -> list[str]:
@@ -168,14 +199,15 @@ class Corpus:
         part, group = divmod(index, PART_ROWS // BLOCK_ROWS)
         path = self.folder / name(part)
         try:
-            return _open_part(path, os.getpid()).read_row_group(group, columns=list(columns))
+            state = path.stat()
+            return _open_part(path, os.getpid(), state.st_ino, state.st_mtime_ns).read_row_group(group, columns=list(columns))
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from None
 
 
 @lru_cache(maxsize=256)
-def _open_part(path: Path, process: int) -> pq.ParquetFile:
-    """`process` is in the key because a fork shares the file's position with its parent."""
+def _open_part(path: Path, process: int, inode: int, changed_ns: int) -> pq.ParquetFile:
+    """`process` is in the key because a fork shares the file's position with its parent, the others because a folder may be built again."""
     return pq.ParquetFile(path)
 
 
@@ -201,7 +233,7 @@ def check_rules(corpus: Corpus, config: CorpusConfig) -> None:
     """
     default, asked, built = (
         {name: value for name, value in values.items() if name not in ("path", "sources")}
-        for values in (CorpusConfig().to_dict(), config.to_dict(), corpus.manifest["inputs"])
+        for values in (CorpusConfig().to_dict(), config.to_dict(), {**corpus.manifest["inputs"], "kind": corpus.kind})
     )
     named = list_differences(default, asked)
     wrong = [text for place, text in list_differences({name: built.get(name) for name in asked}, asked).items() if place in named]
@@ -213,7 +245,7 @@ def check_rules(corpus: Corpus, config: CorpusConfig) -> None:
 
 def describe_corpus(corpus: Corpus) -> list[dict[str, Any]]:
     """One row for each language, by tag: what `optical data show` prints."""
-    licences = corpus.manifest["facts"]["licences"]
+    licences, side = corpus.manifest["facts"]["licences"], "english" if corpus.kind == "bitext" else "text"
     rows: list[dict[str, Any]] = []
     for tag, facts in corpus.manifest["facts"]["languages"].items():
         sources: dict[str, int] = {}
@@ -229,7 +261,7 @@ def describe_corpus(corpus: Corpus) -> list[dict[str, Any]]:
                 **{split: sum(facts["pairs"][split].values()) for split in SPLITS},
                 "read": sum(facts["read"].values()),
                 "dropped": dict(facts["dropped"]),
-                "median words": facts["medians"]["english_words"],
+                "median words": facts["medians"][f"{side}_words"],
                 "words": facts["totals"]["text_words"],
                 "characters": facts["totals"]["text_chars"],
                 "sources": ", ".join(f"{source} {count}" for source, count in sorted(sources.items(), key=lambda item: -item[1])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,10 @@ CLOSE = (
 Southern for Northern Sotho in 97 % of the sentences of NTREX-128, Chinese for Cantonese in 13 %, Bosnian for Serbian in 6 %."""
 
 
+_PACKAGE = "py3langid"
+_MISSING = f"cleaning.identify_language: {_PACKAGE} is not installed; pip install 'optical-ray[langid]', or set it to false"
+
+
 @dataclass(frozen=True, slots=True)
 class Identifier:
     """What names the language of a text."""
@@ -35,6 +40,18 @@ class Identifier:
     """Base languages (`sr`, not `sr-Latn`) that it tells apart."""
     identify: Callable[[str], tuple[str, float]]
     """Text -> base language, and how sure it is, in [0, 1]; `""` for a text without language."""
+
+
+def identifier_version() -> str:
+    """Name and version of what identifies languages: its model is part of it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}"
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(_MISSING) from None
 
 
 @lru_cache(maxsize=1)
@@ -47,9 +64,7 @@ def load_identifier() -> Identifier:
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError:
-        raise ConfigError(
-            "cleaning.identify_language: py3langid is not installed; pip install 'optical-ray[langid]', or set it to false"
-        ) from None
+        raise ConfigError(_MISSING) from None
     model: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     bases = {label: _base_or_none(label) for label in model.labels}
 

@@ -18,8 +18,8 @@ PART_ROWS = 256 * BLOCK_ROWS
 SHARD = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # <tag>-<16 hex digits>, a hash of both texts: it survives a rebuild
-        pa.field("english_id", pa.int32(), nullable=False),  # row of the English table
-        pa.field("english", pa.string(), nullable=False),
+        pa.field("english_id", pa.int32(), nullable=False),  # row of the English table; -1: text alone
+        pa.field("english", pa.string(), nullable=False),  # empty: text alone
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),  # train | valid | test, the same in the whole file
@@ -27,7 +27,7 @@ SHARD = pa.schema(
         pa.field("text_chars", pa.int32(), nullable=False),
     ]
 )
-"""lang=<tag>/part-<split>-00000.parquet, in the order of a hash of the English key: as good as shuffled."""
+"""lang=<tag>/part-<split>-00000.parquet, in the order of a hash of the English key (of text alone: of its own): as good as shuffled."""
 
 ENGLISH_TABLE = pa.schema(
     [

@@ -5,11 +5,13 @@ words at the median, too few for the word n-grams of Lee et al. 2022 ("Deduplica
 5 characters, 3 is the shortest that tells unrelated sentences apart (docs/LABLOG.md), and three code points fit a 64-bit number, so that
 the similarity is exact.
 
-A job of any number of machines hands out `band_hashes`, brings equal ones together, calls `judge` on each heap and `union` on the verdicts.
+A job of any number of machines hands out `band_hashes`, brings equal ones together, calls `judge` on each heap (or on the records of its
+`shared_bands`, a part at a time: a record's verdict takes 8 bytes for every character of its key) and `union` on the verdicts.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -78,6 +80,26 @@ def band_hashes(keys: pa.StringArray, similarity: float) -> NDArray[np.uint64]:
     """
     text, offsets = utf8(keys)
     return np.asarray(_band_hashes(text, offsets, BANDS, rows_per_band(similarity)))
+
+
+def shared_bands(bands: NDArray[np.uint64], most_records: int) -> list[NDArray[np.uint64]]:
+    """The band hashes that several records have, ascending, cut into parts that are judged one after the other: uint64 [hashes] each.
+
+    Args:
+        bands: Of all records of a heap, [records], in any order; overwritten.
+        most_records: That a part's hashes have between them; a hash that has more is a part by itself.
+    """
+    bands.sort()
+    first = np.flatnonzero(np.concatenate([np.ones(min(len(bands), 1), np.bool_), bands[1:] != bands[:-1]]))
+    counts = np.diff(first, append=len(bands))
+    hashes, counts = bands[first[counts > 1]], counts[counts > 1]
+    starts, held = [0], 0
+    for place, count in enumerate(counts.tolist()):
+        if held and held + count > most_records:
+            starts.append(place)
+            held = 0
+        held += count
+    return [hashes[begin:end] for begin, end in itertools.pairwise([*starts, len(hashes)]) if begin < end]
 
 
 def judge(records: pa.Table, similarity: float, mode: Mode) -> pa.Table:

@@ -1,7 +1,8 @@
 """English sentence -> train, valid or test: a hash of what is left of it without case, punctuation and spaces.
 
-No English key is in two splits, in any language or source, and a key's split does not depend on what else is in the corpus.
-Functions of one string say what is meant; those of a column (`split_keys`, `hash_keys`, `splits_of`) give the same, compiled.
+No English key is in two splits, in any language or source, and a key's split does not depend on what else is in the corpus. Of text alone
+the key is that of the text. Functions of one string say what is meant; those of a column (`split_keys`, `hash_keys`, `splits_of`) give the
+same, compiled.
 """
 
 from __future__ import annotations

@@ -53,6 +53,11 @@ def count_english_words(english: pa.StringArray) -> NDArray[np.int32]:
     return np.asarray(_count_english_words(*utf8(english), word_characters()))
 
 
+def count_words(texts: pa.StringArray) -> NDArray[np.int32]:
+    """Words between spaces that have a letter, of any script, int32 [n]. Spaces have to be U+0020."""
+    return np.asarray(_count_words(*utf8(texts), matches(r"\p{L}")))
+
+
 def script_shares(texts: pa.StringArray, script: str) -> NDArray[np.float64]:
     """Share of each text's letters that are in a script (ISO 15924), float64 [n]; 0 where there is no letter."""
     return np.asarray(_script_shares(*utf8(texts), _script_table(script)))
@@ -152,6 +157,23 @@ def _count_english_words(text: Any, offsets: Any, word_characters: Any) -> Any:
             num_word_characters += word_characters[code]
             alone = alone or code == 0x41 or code == 0x61 or code == 0x49
         out[row] = words
+    return out
+
+
+@native
+def _count_words(text: Any, offsets: Any, letters: Any) -> Any:
+    n = len(offsets) - 1
+    out = np.zeros(n, np.int32)
+    for row in range(n):
+        at, end, counted = offsets[row], offsets[row + 1], False
+        while at < end:
+            code, width = decode(text, at)
+            at += width
+            if code == 0x20:
+                counted = False
+            elif letters[code] and not counted:
+                out[row] += 1
+                counted = True
     return out
 
 

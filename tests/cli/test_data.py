@@ -77,6 +77,34 @@ def test_several_formats_become_one_corpus_that_is_shown_sampled_and_drawn(sourc
     assert said.count("teacher reads") == 3 and "more" in said
 
 
+def test_names_and_sentences_are_printed_as_they_are(tmp_path, capsys):
+    (tmp_path / "lang=sw").mkdir()
+    rows = [(f"{english} [/x] :smile:", text) for english, text in PAIRS]
+    (tmp_path / "lang=sw" / "a.tsv").write_text("".join(f"{e}\t{t}\n" for e, t in rows))
+    assert call("data", "build", "lang=sw/*.tsv,name=[/n],licence=[bold]mine", "--out", "out[red]:smile:", *QUIET) == 0
+    assert "Train on it with corpus.path=out[red]:smile:\n" in capsys.readouterr().out
+    assert call("data", "show", "out[red]:smile:") == 0
+    assert "Licences: [/n] [bold]mine" in capsys.readouterr().out
+    assert call("data", "sample", "out[red]:smile:", "--lang", "sw", "--rows", "1") == 0
+    assert "[/x] :smile:" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sample", "corpus", "--lang", "sw", "--rows", "0"], "--rows 0: expected 1 or more"),
+        (["build", "mine.tsv,lang=sw", "--out", "x\udcff"], "not UTF-8"),
+        (["build", "lang=zu/*.tsv", "--out", "x"], "lang=zu/*.tsv"),
+        (["build", "min_pears=3", "--out", "x"], "min_pears"),
+        (["build", "mine.tsv,lang=sw", "--out", "/proc/x"], "/proc: cannot be written"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(sources, arguments, said, capsys):
+    assert call("data", *arguments, *(QUIET if arguments[0] == "build" else ())) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_building_twice_is_safe_and_other_rules_are_refused(sources, capsys):
     assert call("data", "build", *sources, "--out", "corpus", *QUIET) == 0
     assert call("data", "build", *sources, "--out", "corpus", *QUIET) == 0
@@ -147,4 +175,4 @@ def test_a_build_that_was_killed_half_way_leaves_nothing_whole_and_is_finished_b
     assert len(done) >= 2
     assert call("data", "build", "many", "--out", "corpus", *QUIET) == 0
     assert "8 languages, 480 pairs" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".corpus.lock", "corpus", "many"] or (tmp_path / "artifacts").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "many"] or (tmp_path / "artifacts").exists()

@@ -38,6 +38,9 @@ BROKEN = [
     ("placeholder", "{n, plural, one {# page} other {# pages}}", "kurasa nyingi", SWAHILI, {"drop_placeholders": False}),
     ("placeholder", "Please sign in as $user", "Ingia kama mtumiaji", SWAHILI, {"drop_placeholders": False}),
     ("placeholder", "A fraction, like $1/2$", "Sehemu, kama nusu", SWAHILI, {"drop_placeholders": False}),
+    ("placeholder", "Delete &#37;s for ever", "Futa kabisa yote", SWAHILI, {"drop_placeholders": False}),
+    ("placeholder", "Delete all of them now", "Futa &amp;#123;count} zote", SWAHILI, {"drop_placeholders": False}),
+    ("placeholder", "Delete all of &lcub;them", "Futa zote kabisa", SWAHILI, {"drop_placeholders": False}),
     ("short", "Sign in", "Ingia hapa", SWAHILI, {"min_english_words": 0}),
     ("short", "A B C D E", "A B CH D E", SWAHILI, {"min_english_words": 0}),
     ("short", "yes,no,maybe", "ndio,hapana,labda", SWAHILI, {"min_english_words": 0}),
@@ -137,7 +140,9 @@ def reference_share(text, script):
 
 def reference_rule(english, text, language, config):
     """The rule that drops a row, or its two normalised sides: one row at a time, nothing shared with the package but `split_key`."""
-    if config.drop_placeholders and (_PLACEHOLDER.search(english) or _PLACEHOLDER.search(text)):
+    if config.drop_placeholders and any(
+        _PLACEHOLDER.search(form) for side in (english, text) for form in (side, html.unescape(html.unescape(side)))
+    ):
         return "placeholder"
     english, text = (reference_normalise(side, config.strip_markup) for side in (english, text))
     if not english or not text:
@@ -187,6 +192,61 @@ def test_a_column_is_normalised_like_its_strings(texts, strip_markup):
     expected = [reference_normalise(text, strip_markup) for text in texts]
     assert [normalise(text, strip_markup) for text in texts] == expected
     assert normalise_column(pa.array(texts, pa.string()), strip_markup).to_pylist() == expected
+
+
+def alone(texts, tag, config=None):
+    """`clean_batch` of text alone: the texts kept, and how many each rule dropped."""
+    cleaned = clean_batch(None, pa.array(texts, pa.string()), describe_language(tag), config or CleaningConfig())
+    assert cleaned.english is None
+    return cleaned.text.to_pylist(), cleaned.dropped
+
+
+@pytest.mark.parametrize(
+    ("rule", "tag", "text", "switch"),
+    [
+        ("placeholder", "sw", "Futa {count} zote sasa", {"drop_placeholders": False}),
+        ("placeholder", "sw", "Futa &#37;s zote sasa", {"drop_placeholders": False}),
+        ("short", "sw", "Ingia hapa", {"min_english_words": 2}),
+        ("short", "sw", "7 8 9 Ingia hapa 10 !", {"min_english_words": 2}),
+        ("short", "hi", "नमस्ते दुनिया", {"min_english_words": 2}),
+        ("short", "zh", "你好吗啊", {"min_english_words": 2}),  # 12 characters' worth of English
+        ("short", "ja", "こんにちは皆", {"min_english_words": 2}),
+        ("short", "th", "สวัสดีครับผม", {"min_english_words": 2}),
+        ("long", "sw", "neno " * 129, {"max_words": None}),
+        ("long", "zh", "字" * 214, {"max_words": None}),
+        ("script", "hi", "Search the whole library", {"min_script_share": 0}),
+        ("script", "en", "Пошук у бібліотеці тут", {"min_script_share": 0}),
+    ],
+)
+def test_text_alone_is_dropped_by_the_rules_that_make_sense_of_it_and_each_can_be_switched_off(rule, tag, text, switch):
+    assert alone([text], tag) == ([], {rule: 1})
+    assert rule not in alone([text], tag, CleaningConfig(**switch))[1]
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        ("en", "It is so"),
+        ("yo", "Ẹ káàárọ̀ o"),
+        ("hi", "यह किताब अच्छी है"),
+        ("zh", "你好吗同学"),  # 15 characters' worth of English
+        ("ja", "こんにちは皆さん"),
+        ("th", "สวัสดีครับผมชื่อ"),
+        ("my", "မင်္ဂလာပါခင်ဗျာ"),
+        ("zh", "字" * 213),
+        ("sw", "neno " * 127 + "neno"),
+    ],
+)
+def test_sentences_of_any_script_are_long_enough_and_no_rule_of_two_sides_asks_about_them(tag, text):
+    strict = CleaningConfig(min_length_ratio=0.9, max_length_ratio=1.0)
+    assert alone([text], tag, strict) == ([text], {})
+
+
+def test_an_empty_text_alone_is_dropped_and_keys_are_those_of_the_text():
+    texts = pa.array(["<br>", "Tafuta &amp; soma maktaba yote"])
+    cleaned = clean_batch(None, texts, SWAHILI, CleaningConfig())
+    assert (cleaned.text.to_pylist(), cleaned.rows.tolist(), cleaned.dropped) == (["Tafuta & soma maktaba yote"], [1], {"empty": 1})
+    assert cleaned.keys.to_pylist() == [split_key("Tafuta & soma maktaba yote")]
 
 
 def test_a_batch_may_be_a_slice_of_a_larger_one():

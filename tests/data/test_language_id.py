@@ -1,12 +1,13 @@
 """Language identification: with a planted identifier, and with py3langid where it is installed."""
 
 import builtins
+import importlib.metadata
 
 import pyarrow as pa
 import pytest
 
 from optical_ray.data import language_id
-from optical_ray.data.language_id import CLOSE, Identifier, in_another_language, load_identifier
+from optical_ray.data.language_id import CLOSE, Identifier, identifier_version, in_another_language, load_identifier
 from optical_ray.errors import ConfigError
 from optical_ray.languages.codes import canonical_tag, describe_language
 
@@ -52,11 +53,15 @@ def test_a_missing_extra_says_what_to_install(monkeypatch):
     load_identifier.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'optical-ray\[langid\]'"):
         load_identifier()
+    monkeypatch.setattr("optical_ray.data.language_id._PACKAGE", "no-such-package")
+    with pytest.raises(ConfigError, match=r"pip install 'optical-ray\[langid\]'"):
+        identifier_version()
 
 
 def test_py3langid_tells_finnish_from_swahili_and_has_no_opinion_on_numbers():
     pytest.importorskip("py3langid", reason="the extra `langid` is not installed")
     load_identifier.cache_clear()
+    assert identifier_version() == f"py3langid {importlib.metadata.version('py3langid')}"
     texts = pa.array(["Kirjasto on avoinna joka päivä kello kahdeksasta", "Maktaba iko wazi kila siku kuanzia saa mbili", "12345 678"])
     assert in_another_language(texts, describe_language("sw"), 0.7).tolist() == [True, False, False]
     assert {"sw", "fi", "nb", "zh"} <= load_identifier().labels

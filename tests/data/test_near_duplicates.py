@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optical_ray.data import near_duplicates
-from optical_ray.data.near_duplicates import BANDS, RECORDS, VERDICTS, band_hashes, judge, rows_per_band, union
+from optical_ray.data.building import near
+from optical_ray.data.building.spill import bucket_of, deal_out, write_spill
+from optical_ray.data.near_duplicates import BANDS, RECORDS, VERDICTS, band_hashes, judge, rows_per_band, shared_bands, union
 from optical_ray.data.splits import SPLITS, hash_keys
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in ("train", "valid", "test"))
@@ -107,6 +110,34 @@ def test_the_union_does_not_depend_on_the_heaps_nor_on_the_order_of_records(mode
     assert len(whole) > 20
     assert union(heaps).equals(whole)
     assert union([judge(pa.concat_tables([shuffled, records]), 0.8, mode)]).equals(whole)  # a repeated record is no duplicate of itself
+
+
+@pytest.mark.parametrize("most_records", [1, 7, 40, 10_000])
+def test_shared_bands_are_those_of_several_records_once_each_in_parts_of_a_bounded_size(most_records):
+    bands = np.random.default_rng(0).integers(0, 300, 500).astype(np.uint64)
+    counts = Counter(bands.tolist())
+    parts = [part.tolist() for part in shared_bands(bands.copy(), most_records)]
+    assert [band for part in parts for band in part] == sorted(band for band, count in counts.items() if count > 1)
+    sizes = [sum(counts[band] for band in part) for part in parts]
+    assert all(size <= most_records or len(part) == 1 for size, part in zip(sizes, parts, strict=True))
+    firsts = [counts[part[0]] for part in parts[1:]]
+    assert all(size + first > most_records for size, first in zip(sizes[:-1], firsts, strict=True))  # no part could take the next band too
+    assert shared_bands(np.arange(5, dtype=np.uint64), most_records) == shared_bands(np.zeros(0, np.uint64), most_records) == []
+
+
+@pytest.mark.parametrize("at_a_time", [3, 50])
+def test_judging_some_records_at_a_time_changes_no_verdict(at_a_time, tmp_path, monkeypatch):
+    keys, splits = corrupted(200, seed=5)
+    records = records_of(keys, splits)
+    expected = np.unique(judge(records, 0.8, "held-out")["order"].to_numpy())
+    assert len(expected) > 20
+    for bucket, half in enumerate((records.slice(0, 900), records.slice(900))):
+        write_spill(tmp_path / "near" / f"bands-{bucket:04d}.arrow", RECORDS, deal_out(half, bucket_of(half["band"].to_numpy(), 2), 2))
+    monkeypatch.setattr(near, "RECORDS_AT_A_TIME", at_a_time)
+    for bucket in range(2):
+        near.judge_bucket({"bucket": bucket, "buckets": 2, "cleaning": {}, "folder": str(tmp_path)})
+    found = np.concatenate([near.near_duplicates_of(tmp_path, bucket, 2) for bucket in range(2)])
+    assert found.tolist() == expected.tolist()
 
 
 def test_held_out_sentences_stay_and_nothing_goes_for_the_sake_of_its_own_split():

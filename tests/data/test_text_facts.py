@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optical_ray.data.characters import composition, from_utf8, utf8
-from optical_ray.data.text_facts import IRREGULAR, count_english_words, find_marks, script_shares
+from optical_ray.data.text_facts import IRREGULAR, count_english_words, count_words, find_marks, script_shares
 
 _WORD = re.compile(r"[A-Za-z]['’-]?[A-Za-z]|^\W*[AaI]\W*$")
 
@@ -25,6 +25,13 @@ def test_words_are_counted_between_spaces(english, words):
 def test_words_are_those_of_the_regular_expression(texts):
     expected = [sum(_WORD.search(word) is not None for word in text.split()) for text in texts]
     assert count_english_words(pa.array(texts, pa.string())).tolist() == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("aZéжना漢1 .-́𐐀"), max_size=12), max_size=5))
+def test_words_of_any_script_are_what_stands_between_spaces_with_a_letter_in_it(texts):
+    expected = [sum(any(map(str.isalpha, word)) for word in text.split(" ")) for text in texts]
+    assert count_words(pa.array(["x", *texts], pa.string()).slice(1)).tolist() == expected
 
 
 @settings(deadline=None)

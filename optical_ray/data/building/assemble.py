@@ -17,8 +17,10 @@ from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_TABLE, PART_ROWS, SHARD,
 from optical_ray.data.splits import SPLITS
 from optical_ray.data.tasks import do_once
 
-Piece = tuple[int, int, int, int]
-"""(bucket, record batch, rows, english_id of the bucket's first English string)."""
+Piece = tuple[int, int, int, int | None]
+"""(bucket, record batch, rows, english_id of the bucket's first English string or, of text alone, None)."""
+NO_ENGLISH = -1
+"""english_id of text alone."""
 
 
 class AssembleTask(TypedDict):
@@ -79,8 +81,10 @@ def _rows(task: AssembleTask) -> Iterator[pa.Table]:
     for bucket, batch, _, first_english in task["pieces"]:
         name = f"{bucket:04d}.arrow"
         rows = pa.Table.from_batches(read_spill(folder / "settled" / name, [batch], ["id", "english", "text", "source"]))
-        numbers = read_spill(folder / "numbers" / name, [batch])[0]["number"]
-        ids = pc.add(numbers, pa.scalar(first_english, pa.int32()))
+        if first_english is None:
+            ids = pa.repeat(pa.scalar(NO_ENGLISH, pa.int32()), rows.num_rows)
+        else:
+            ids = pc.add(read_spill(folder / "numbers" / name, [batch])[0]["number"], pa.scalar(first_english, pa.int32()))
         chars = [pc.utf8_length(rows[side]) for side in ("english", "text")]
         columns = [rows["id"], ids, rows["english"], rows["text"], rows["source"], pa.repeat(split, rows.num_rows), *chars]
         yield pa.table(columns, schema=SHARD)
@@ -88,6 +92,7 @@ def _rows(task: AssembleTask) -> Iterator[pa.Table]:
 
 def _english(task: AssembleTask) -> Iterator[pa.Table]:
     for bucket, batch, count, first in task["pieces"]:
+        assert first is not None, "text alone has no English table"
         rows = read_spill(Path(task["folder"]) / "english" / f"{bucket:04d}.arrow", [batch])[0]
         splits = pa.array(SPLITS).take(rows["split"])
         yield pa.table([np.arange(first, first + count, dtype=np.int32), rows["english"], splits, rows["key"]], schema=ENGLISH_TABLE)

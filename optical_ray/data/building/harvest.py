@@ -23,9 +23,9 @@ HARVEST = pa.schema(
     [
         pa.field("tag", pa.string()),
         pa.field("source", pa.string()),
-        pa.field("english", pa.string()),
+        pa.field("english", pa.string()),  # empty: text alone
         pa.field("text", pa.string()),
-        pa.field("key", pa.string()),  # split_key of english
+        pa.field("key", pa.string()),  # split_key of english, or of the text alone
         pa.field("order", pa.uint64()),  # hash of the key: the place in the corpus
         pa.field("split", pa.int8()),  # index into SPLITS
         pa.field("rank", pa.int64()),  # chunk << 40 | row: of two rows of one key the lower rank is the preferred one
@@ -98,9 +98,10 @@ def _clean(task: HarvestTask, tally: Tally, languages: dict[str, dict[str, Any]]
         facts = languages.setdefault(batch.tag, {"codes": [], "read": {}, "dropped": {}})
         if batch.code not in facts["codes"]:
             facts["codes"].append(batch.code)
-        facts["read"][batch.source] = facts["read"].get(batch.source, 0) + len(batch.english)
+        facts["read"][batch.source] = facts["read"].get(batch.source, 0) + len(batch.text)
         facts["dropped"] = dict(Counter(facts["dropped"]) + cleaned.dropped)
         place, order = hash_keys(cleaned.keys, split.salt)
         rank = (task["chunk"]["order"] << 40) + batch.first_row + cleaned.rows
         repeated = [pa.repeat(value, len(rank)) for value in (batch.tag, batch.source)]
-        yield pa.table([*repeated, cleaned.english, cleaned.text, cleaned.keys, order, splits_of(place, split), rank], schema=HARVEST)
+        english = pa.repeat("", len(rank)) if cleaned.english is None else cleaned.english
+        yield pa.table([*repeated, english, cleaned.text, cleaned.keys, order, splits_of(place, split), rank], schema=HARVEST)

@@ -1,4 +1,4 @@
-"""Near-duplicate English sentences of the whole corpus: MinHash bands of every bucket, then a judgement on every bucket of bands."""
+"""Near-duplicate English sentences (or texts alone) of a corpus: MinHash bands of every bucket, then a verdict on each bucket of bands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from optical_ray.data.building.spill import bucket_of, deal_out, read_spill, write_spill
 from optical_ray.data.cleaning import CleaningConfig
-from optical_ray.data.near_duplicates import RECORDS, band_hashes, judge
+from optical_ray.data.near_duplicates import RECORDS, band_hashes, judge, shared_bands
 from optical_ray.data.tasks import do_once
+
+RECORDS_AT_A_TIME = 2**18
+"""Records that are judged together; their trigrams take some 100 MB."""
 
 HARVESTS = "harvests.json"
 """[file, runs] of every chunk, in their order."""
@@ -68,16 +72,26 @@ def judge_bucket(task: NearTask) -> dict[str, Any]:
 
 def _judge(task: NearTask, path: Path) -> dict[str, Any]:
     files = [path.with_name(f"bands-{bucket:04d}.arrow") for bucket in range(task["buckets"])]
-    batches = [batch for file in files for batch in read_spill(file, [task["bucket"]])]
-    table = pa.Table.from_batches(batches, schema=RECORDS)
     cleaning = CleaningConfig.parse(task["cleaning"], "cleaning")
     assert cleaning.near_duplicates != "off"
-    orders = np.unique(judge(table, cleaning.near_duplicate_similarity, cleaning.near_duplicates)["order"].to_numpy())
+    bands = [batch["band"].to_numpy() for file in files for batch in read_spill(file, [task["bucket"]], ["band"])]
+    gone = [np.zeros(0, np.uint64)]
+    for part in shared_bands(np.concatenate([*gone, *bands]), RECORDS_AT_A_TIME):
+        records = pa.Table.from_batches([_with_bands(batch, part) for file in files for batch in read_spill(file, [task["bucket"]])])
+        gone.append(judge(records, cleaning.near_duplicate_similarity, cleaning.near_duplicates)["order"].to_numpy())
+    orders = np.unique(np.concatenate(gone))
     write_spill(path, JUDGED, deal_out(pa.table([orders], schema=JUDGED), bucket_of(orders, task["buckets"]), task["buckets"]))
     return {"near_duplicates": len(orders)}
 
 
-def near_duplicates_of(folder: Path, bucket: int, buckets: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _with_bands(records: pa.RecordBatch, bands: NDArray[np.uint64]) -> pa.RecordBatch:
+    """The records of some band hashes, which are sorted."""
+    band = records["band"].to_numpy()
+    place = np.minimum(np.searchsorted(bands, band), len(bands) - 1)
+    return records.filter(pa.array(bands[place] == band))
+
+
+def near_duplicates_of(folder: Path, bucket: int, buckets: int) -> NDArray[np.uint64]:
     """Hashes of the keys of a bucket that are near-duplicates, uint64, sorted; empty when nothing was judged."""
     found = [batch["order"].to_numpy() for path in sorted((folder / "near").glob("judged-*.arrow")) for batch in read_spill(path, [bucket])]
     return np.unique(np.concatenate(found)) if found else np.zeros(0, np.uint64)

@@ -1,4 +1,4 @@
-"""Drives the build: harvest, near-duplicates, settle, number, assemble; each stage's tasks mapped here or over a cluster."""
+"""Drives the build: harvest, near-duplicates, settle, number (bitext only), assemble; each stage's tasks mapped here or over a cluster."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from optical_ray.data.building.harvest import HarvestSummary, harvest
 from optical_ray.data.building.near import HARVESTS, band, judge_bucket
 from optical_ray.data.building.settle import Group, number, settle
 from optical_ray.data.corpus import Corpus, CorpusConfig, check_rules
+from optical_ray.data.language_id import identifier_version
 from optical_ray.data.layout import BLOCK_ROWS, FORMAT_VERSION, PART_ROWS
 from optical_ray.data.reading import SourceFiles, SourcePlan, Tally, find_sources, plan_chunks
 from optical_ray.data.splits import SPLITS
@@ -40,8 +41,11 @@ def corpus_inputs(config: CorpusConfig, sources: Sequence[SourceFiles]) -> dict[
         config: Sources, rules, splits.
         sources: The files of the config's sources.
     """
-    rules = {name: value for name, value in config.to_dict().items() if name not in ("path", "sources")}
+    kind = ["kind"] if config.kind == "bitext" else []  # bitext is what a corpus was before there was a choice, and keeps its fingerprint
+    rules = {name: value for name, value in config.to_dict().items() if name not in ("path", "sources", *kind)}
     tables = {"unicode": unicodedata.unidata_version}  # what a key is depends on it
+    if config.cleaning.identify_language:
+        tables["language_id"] = identifier_version()  # another model drops other rows
     return {"format_version": FORMAT_VERSION} | tables | rules | {"sources": [source.describe() for source in sources]}
 
 
@@ -56,7 +60,7 @@ def find_corpus(store: Store, config: CorpusConfig, folder: Path | None = None) 
         corpus = Corpus.open(Path(config.path))
         check_rules(corpus, config)
         return corpus
-    inputs = corpus_inputs(config, find_sources(config.sources))
+    inputs = corpus_inputs(config, find_sources(config.sources, config.kind))
     target = store.path("corpus", inputs) if folder is None else folder
     return Corpus.open(target) if is_built(target, "corpus", inputs) else None
 
@@ -86,7 +90,7 @@ def build_corpus(
         corpus = find_corpus(store, config)
         assert corpus is not None
         return corpus
-    sources = find_sources(config.sources)
+    sources = find_sources(config.sources, config.kind)
     inputs = corpus_inputs(config, sources)
     target = store.path("corpus", inputs) if folder is None else folder
 
@@ -143,8 +147,10 @@ def _fill(scratch: Path, config: CorpusConfig, plan: SourcePlan, map_tasks: MapT
     left_out = sorted(tag for tag, found in languages.items() if found["kept"] < config.min_pairs)
     if len(left_out) == len(languages):
         raise DataError(nothing_left(config.sources, config.min_pairs, languages))
-    number_tasks = [{"bucket": bucket, "groups": groups[bucket], "left_out": left_out} | folder for bucket in range(buckets)]
-    english = {numbered["bucket"]: numbered["splits"] for numbered in run(number, number_tasks, "English sentences collected, bucket")}
+    english: dict[int, dict[str, int]] = {}  # of text alone it stays empty
+    if config.kind == "bitext":
+        number_tasks = [{"bucket": bucket, "groups": groups[bucket], "left_out": left_out} | folder for bucket in range(buckets)]
+        english = {numbered["bucket"]: numbered["splits"] for numbered in run(number, number_tasks, "English sentences collected, bucket")}
     tasks = _assembly(groups, english, [tag for tag in languages if tag not in left_out], work)
     files = sorted(run(assemble, tasks, "written, file"), key=lambda file: str(file["file"]))
     skipped: dict[str, list[str]] = {code: [reason] for code, reason in plan.skipped.items()}
@@ -160,7 +166,8 @@ def _fill(scratch: Path, config: CorpusConfig, plan: SourcePlan, map_tasks: MapT
         "english": {split: sum(counts[split] for counts in english.values()) for split in SPLITS},
         "files": {file["file"]: {name: file[name] for name in ("rows", "bytes", "sha256")} for file in files},
         "versions": {name: importlib.metadata.version(name) for name in ("optical-ray", "langcodes", "numba", "numpy", "pyarrow", "regex")}
-        | {"unicode": unicodedata.unidata_version},
+        | {"unicode": unicodedata.unidata_version}
+        | ({"language_id": identifier_version()} if config.cleaning.identify_language else {}),
     }
 
 
@@ -223,7 +230,7 @@ def _assembly(
     pieces: dict[tuple[str, int], list[Piece]] = {}
     for bucket in sorted(groups):
         for batch, (tag, split, rows) in enumerate(groups[bucket]):
-            pieces.setdefault((tag, split), []).append((bucket, batch, rows, starts[bucket]))
+            pieces.setdefault((tag, split), []).append((bucket, batch, rows, starts.get(bucket)))
     table: list[Piece] = [(bucket, 0, count, starts[bucket]) for bucket in sorted(english) if (count := sum(english[bucket].values()))]
     tasks = plan_parts(None, 0, table, work)
     for tag in tags:

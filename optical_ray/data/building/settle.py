@@ -21,7 +21,7 @@ from optical_ray.data.tasks import do_once
 SETTLED = pa.schema(
     [
         pa.field("id", pa.string()),  # <tag>-<16 hex digits>, a hash of the two texts: it survives a rebuild with other rows
-        pa.field("english", pa.string()),
+        pa.field("english", pa.string()),  # empty: text alone
         pa.field("text", pa.string()),
         pa.field("source", pa.string()),
         pa.field("key", pa.string()),
@@ -135,7 +135,8 @@ def _ids(rows: pa.Table) -> pa.Array:
 
 def _count_lengths(lengths: dict[str, dict[str, int]], batch: pa.Table) -> None:
     for side in ("english", "text"):
-        words, chars = pc.add(pc.count_substring(batch[side], " "), 1), pc.utf8_length(batch[side])  # cleaned: single spaces
+        chars = pc.utf8_length(batch[side])
+        words = pc.if_else(pc.greater(chars, 0), pc.add(pc.count_substring(batch[side], " "), 1), 0)  # cleaned: single spaces
         for unit, values in (("words", words), ("chars", chars)):
             counts = Counter(lengths.get(f"{side}_{unit}", {}))
             found, rows = np.unique(values.to_numpy(), return_counts=True)

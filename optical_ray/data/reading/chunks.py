@@ -7,7 +7,9 @@ from typing import Literal, TypedDict
 
 import pyarrow as pa
 
-Format = Literal["moses", "tsv", "csv", "jsonl", "tmx", "parquet", "arrow", "catalogs"]
+Kind = Literal["bitext", "text"]
+"""What the rows of a corpus are: English sentences with their translations, or text of one language alone."""
+Format = Literal["moses", "tsv", "csv", "jsonl", "tmx", "parquet", "arrow", "catalogs", "text"]
 OnBadRow = Literal["refuse", "skip"]
 UnknownLanguages = Literal["refuse", "skip"]
 Column = str | int
@@ -21,10 +23,10 @@ CHUNK_BYTES = 32 << 20
 
 
 class Target(TypedDict):
-    """One foreign column of a file."""
+    """One foreign column of a file; of text alone: its text."""
 
     column: Column
-    """Empty where the format has no columns (Moses, TMX, catalogs)."""
+    """Empty where the format has no columns (Moses, TMX, catalogs, text)."""
     code: str | None
     """The language as the source writes it; None: every row says its own."""
     tag: str | None
@@ -34,7 +36,8 @@ class Target(TypedDict):
 class Layout(TypedDict):
     """Where a row's parts stand."""
 
-    english: Column
+    english: Column | None
+    """None: text alone."""
     targets: list[Target]
     """One for each foreign column. For TMX empty: every language in the file."""
     lang_column: Column | None
@@ -80,9 +83,9 @@ class RawBatch:
     code: str
     """As the source writes it."""
     source: str
-    english: pa.StringArray
-    """Valid UTF-8, no nulls, [rows]."""
+    english: pa.StringArray | None
+    """Valid UTF-8, no nulls, [rows]; None: text alone."""
     text: pa.StringArray
-    """The foreign side, likewise."""
+    """The foreign side, or the text, likewise."""
     first_row: int
     """Rows that this chunk gave before this batch, of any language: a place in the chunk that is unique and grows in reading order."""

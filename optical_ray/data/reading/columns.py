@@ -1,4 +1,4 @@
-"""Which column is the English side, which the foreign one, and what language that is."""
+"""Which column is the English side, which the foreign one (or the text alone), and what language that is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from optical_ray.languages.codes import ENGLISH, canonical_tag
 
 ENGLISH_NAMES = ("english", "source_text", "src_text", "text_en", "sentence_eng_Latn")
 TEXT_NAMES = ("text", "target_text", "tgt_text", "non_english", "foreign", "translation")
+ALONE_NAMES = ("text", "sentence", "content")
+"""Of text alone."""
 LANG_NAMES = ("lang", "language", "target_lang", "tgt_lang", "lang_code")
 SOURCE_LANG_NAMES = ("source_lang", "src_lang")
 
 
 def resolve_columns(names: Sequence[str], spec: SourceSpec, code: str | None, code_is_key: bool, where: str) -> Layout:
-    """The layout of a file with named columns.
+    """The layout of a file with named columns; of text alone one without English.
 
     The language is that of `lang=`, else of `lang_column=`, of a `lang=` folder, of a column of languages, of the foreign column's name, of
     the file's name.
@@ -32,18 +34,21 @@ def resolve_columns(names: Sequence[str], spec: SourceSpec, code: str | None, co
     Raises:
         DataError: a column is missing or cannot be told from others; the message says what was looked for and what there is.
     """
-    english = _named(spec.english, names, "english", where) if spec.english else _find_english(names, spec, where)
+    alone = spec.kind == "text"
+    english = None if alone else _named(spec.english, names, "english", where) if spec.english else _find_english(names, where)
     explicit = _named(spec.lang_column, names, "lang_column", where) if spec.lang_column else None
     by_row = explicit or next((name for name in LANG_NAMES if name in names), None)
-    source_lang = next((name for name in SOURCE_LANG_NAMES if name in names), None)
+    source_lang = None if alone else next((name for name in SOURCE_LANG_NAMES if name in names), None)
+    wanted_names = ALONE_NAMES if alone else TEXT_NAMES
     if spec.text:
         texts = [_named(spec.text, names, "text", where)]
     else:
-        texts = [next(name for name in TEXT_NAMES if name in names)] if any(name in names for name in TEXT_NAMES) else []
-        texts = texts or _columns_of_languages(names, english)
+        texts = [next(name for name in wanted_names if name in names)] if any(name in names for name in wanted_names) else []
+        texts = texts if texts or english is None else _columns_of_languages(names, english)
     if not texts:
-        looked_for = f"{', '.join(TEXT_NAMES)}, or one named by a language code (sw, swh_Latn, translation.sw)"
-        raise DataError(f"{where}: no column of foreign text among {_listed(names)}; looked for {looked_for}; say text=COLUMN")
+        what = "text" if alone else "foreign text"
+        looked_for = ", ".join(wanted_names) + ("" if alone else ", or one named by a language code (sw, swh_Latn, translation.sw)")
+        raise DataError(f"{where}: no column of {what} among {_listed(names)}; looked for {looked_for}; say text=COLUMN")
     targets: list[Target]
     if spec.lang is not None:
         wanted = [text for text in texts if len(texts) == 1 or _tag_of_column(text) == canonical_tag(spec.lang)]
@@ -61,29 +66,38 @@ def resolve_columns(names: Sequence[str], spec: SourceSpec, code: str | None, co
 
 
 def resolve_places(width: int, spec: SourceSpec, code: str | None, where: str) -> Layout:
-    """The layout of a file without a header: two columns, English and foreign text, or those whose numbers the user gave.
+    """The layout of a file without a header: English and foreign text (text alone: one column), or those the user gave by number.
 
     Raises:
         DataError: another number of columns, or a number beyond them.
     """
-    if width != 2 and not (spec.english and spec.text):
+    alone = spec.kind == "text"
+    if width != (1 if alone else 2) and not (spec.text and (alone or spec.english)):
+        expected, say = ("1 (text)", "text=N") if alone else ("2 (english<TAB>text)", "english=N,text=N")
         raise DataError(
-            f"{where}: {width} column{'s' * (width != 1)} and no header, expected 2 (english<TAB>text); "
-            f"say english=N,text=N (and lang_column=N), header=yes, or format="
+            f"{where}: {width} column{'s' * (width != 1)} and no header, expected {expected}; "
+            f"say {say} (and lang_column=N), header=yes, or format="
         )
     places = [str(number) for number in range(1, width + 1)]
+    defaults = (None, "1", None) if alone else ("1", "2", None)
     english, text, by_row = (
         _named(value, places, key, where) if value else default
-        for key, value, default in (("english", spec.english, "1"), ("text", spec.text, "2"), ("lang_column", spec.lang_column, None))
+        for key, value, default in zip(
+            ("english", "text", "lang_column"), (spec.english, spec.text, spec.lang_column), defaults, strict=True
+        )
     )
-    assert english is not None and text is not None
+    assert text is not None
     code = spec.lang or code
     target: Target = _target(int(text) - 1, None if by_row and not spec.lang else code)
-    return _layout(int(english) - 1, [target], int(by_row) - 1 if by_row and not spec.lang else None, None, places)
+    return _layout(
+        None if english is None else int(english) - 1, [target], int(by_row) - 1 if by_row and not spec.lang else None, None, places
+    )
 
 
 def looks_like_header(fields: Sequence[str], spec: SourceSpec) -> bool:
-    """True when a first line names an English and a foreign column, or those that the user named."""
+    """True when a first line names an English and a foreign column (a column of text alone), or those that the user named."""
+    if spec.kind == "text":
+        return any(name in fields for name in (*ALONE_NAMES, spec.text, spec.lang_column))
     if spec.english and spec.english in fields:
         return True
     english = [field for field in fields if field in ENGLISH_NAMES or _tag_of_column(field) == ENGLISH]
@@ -95,7 +109,7 @@ def named_by_name(spec: SourceSpec) -> bool:
     return any(value is not None and not value.isdigit() for value in (spec.english, spec.text, spec.lang_column))
 
 
-def _find_english(names: Sequence[str], spec: SourceSpec, where: str) -> str:
+def _find_english(names: Sequence[str], where: str) -> str:
     found = next((name for name in ENGLISH_NAMES if name in names), None)
     found = found or next((name for name in names if _tag_of_column(name) == ENGLISH), None)
     if found is None:
@@ -135,7 +149,7 @@ def _target(column: Column, code: str | None) -> Target:
     return {"column": column, "code": code, "tag": None}
 
 
-def _layout(english: Column, targets: list[Target], by_row: Column | None, source_lang: str | None, names: list[str]) -> Layout:
+def _layout(english: Column | None, targets: list[Target], by_row: Column | None, source_lang: str | None, names: list[str]) -> Layout:
     return {
         "english": english,
         "targets": targets,

@@ -108,5 +108,6 @@ def _is_top(chunk: Chunk) -> bool:
 
 
 def _report_width(found: int, layout: Layout, where: str, separator: str, bad: BadRows) -> None:
-    columns = separator.join(layout["names"]) if layout["header"] else f"english{separator}text" if layout["width"] == 2 else "as in line 1"
+    pair = layout["width"] == 2 and layout["english"] is not None
+    columns = separator.join(layout["names"]) if layout["header"] else f"english{separator}text" if pair else "as in line 1"
     bad.add(COLUMNS, where, f"{found} column{'s' * (found != 1)}, expected {layout['width']} ({columns})", "fix the line")

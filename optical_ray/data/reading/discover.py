@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optical_ray.data.reading.chunks import Format
-from optical_ray.data.reading.naming import COMPRESSIONS, SUFFIXES, code_in_path, code_of_pair, split_name, tag_of
+from optical_ray.data.reading.naming import COMPRESSIONS, SUFFIXES, TEXT_SUFFIX, code_in_path, code_of_pair, split_name, tag_of
 from optical_ray.data.reading.places import FoundFile, has_wildcard, is_folder, is_remote, list_files, list_siblings, without_file_scheme
-from optical_ray.data.reading.spec import SourceSpec
+from optical_ray.data.reading.spec import PAIRS, TEXT, SourceSpec
 from optical_ray.errors import DataError
 from optical_ray.languages.codes import ENGLISH
+
+_ABOUT = frozenset(("readme", "license", "licence", "copying", "notice", "changelog"))
+"""Stems of files about text: passed over where text is looked for in a folder or glob."""
+
+_SUFFIXES_OF_OTHERS = re.compile(
+    "sh|aux|bak|bib|bpe|cfg|cpp|css|dtd|err|iso|jar|key|lib|lst|lua|man|mod|npy|odt|orc|pem|png|ppt"
+    "|pth|pub|rar|sav|sgm|sha|sig|spm|sum|tar|tex|tgz|ttl|vec|wav|xls|yml"
+)
+"""ISO 639 codes that as a suffix nearly always mean no language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,48 +54,79 @@ def find_files(spec: SourceSpec) -> Found:
     """The files that a source string stands for.
 
     Raises:
-        DataError: nothing is there, nothing of it is bitext, or half of a Moses pair is missing; the message says what was looked for.
+        DataError: nothing is there, nothing of it is bitext (text), or half of a Moses pair is missing; the message says what was looked
+            for.
     """
     path = without_file_scheme(spec.path)
-    alone = [] if has_wildcard(path) else _moses_of_prefix(path, spec)
+    of_prefix = _moses_of_prefix if spec.kind == "bitext" else _texts_of_prefix
+    alone = [] if has_wildcard(path) else of_prefix(path, spec)
     if alone:
-        return Found(alone, _default_name(path, alone), None)
+        return Found(alone, _default_name(path, alone, spec), None)
     files = list_files(path)
     is_file = len(files) == 1 and files[0].path == (path if is_remote(path) else os.path.abspath(path))
     root = path.rstrip("/") if not is_file and not has_wildcard(path) else ""
     base = _last_part(root) if root else ""
-    below = f"{base}/" if code_of_pair(base) else ""  # a lone code may be a word: /home/my
+    below = f"{base}/" if spec.kind == "bitext" and code_of_pair(base) else ""  # a lone code may be a word: /home/my
     groups = [_alone(files[0], spec)] if is_file else _groups(files, spec)
     if not groups:
-        looked_for = f"{', '.join(SUFFIXES)} (also with {', '.join(COMPRESSIONS)}) and Moses pairs NAME.en + NAME.sw"
-        raise DataError(f"{spec.path}: no bitext among its {len(files)} files; looked for {looked_for}; or say format=")
-    return Found([_with_code(group, below) for group in groups], _default_name(path, groups), _licence(files))
+        raise DataError(_nothing_found(files, spec))
+    return Found([_with_code(group, below, spec) for group in groups], _default_name(path, groups, spec), _licence(files))
 
 
-def _with_code(group: Group, below: str) -> Group:
+def _nothing_found(files: Sequence[FoundFile], spec: SourceSpec) -> str:
+    suffixes = [suffix for suffix, format in SUFFIXES.items() if spec.kind == "bitext" or format != "tmx"]
+    looked_for, last = f"{', '.join(suffixes)} (also with {', '.join(COMPRESSIONS)})", "Moses pairs NAME.en + NAME.sw"
+    if spec.kind == "text":
+        looked_for, last = f"{TEXT_SUFFIX}, {looked_for}", "files named by their language (NAME.sw)"
+    hint = f"; {TEXT}" if spec.kind == "bitext" and any(_says_text(file) for file in files) else ""
+    return f"{spec.path}: no {spec.kind} among its {len(files)} files; looked for {looked_for} and {last}; or say format={hint}"
+
+
+def _says_text(file: FoundFile) -> bool:
+    return split_name(file.name, "text").format == "text"
+
+
+def _with_code(group: Group, below: str, spec: SourceSpec) -> Group:
     if group.code is not None:
         return group
     file = group.files[0]
-    found = code_in_path(below + file.relative, file.path)
+    found = code_in_path(below + file.relative, file.path, spec.kind)
     return group if found is None else Group(group.format, group.files, *found)
 
 
 def _alone(file: FoundFile, spec: SourceSpec) -> Group:
     """A file that the user named; its suffix may be anything when `format=` says what it is."""
-    format = spec.format or split_name(file.name).format or ("jsonl" if split_name(file.name).stem.endswith(".json") else None)
+    name = split_name(file.name, spec.kind)
+    format = spec.format or name.format or ("jsonl" if name.stem.endswith(".json") else None)
+    if spec.kind == "text":
+        if format is None and _half(file) is None:
+            raise DataError(f"{spec.path}: its name says no format; expected {TEXT_SUFFIX}, NAME.sw, {', '.join(SUFFIXES)}, or format=")
+        return Group(_not_pairs(format or "text", file), (file,), None)
     if format is None or format == "moses":
-        raise DataError(f"{spec.path}: its name says no format; expected {', '.join(SUFFIXES)}, a Moses pair (both halves), or format=")
+        hint = f"; {TEXT}" if _says_text(file) else ""
+        expected = f"{', '.join(SUFFIXES)}, a Moses pair (both halves), or format="
+        raise DataError(f"{spec.path}: its name says no format; expected {expected}{hint}")
     return Group(format, (file,), None)
+
+
+def _not_pairs(format: Format, file: FoundFile) -> Format:
+    if format == "tmx":
+        raise DataError(f"{file.label}: {PAIRS}")
+    return format
 
 
 def _groups(files: Sequence[FoundFile], spec: SourceSpec) -> list[Group]:
     """What a folder or glob holds; names that say no format are passed over."""
-    pairs = _moses_pairs(_with_partners(files, spec)) if spec.format in (None, "moses") else []
+    pairs = _moses_pairs(_with_partners(files, spec)) if spec.kind == "bitext" and spec.format in (None, "moses") else []
     halves = {file.path for group in pairs for file in group.files}
     listed = _listed_arrow_files(files)
     groups = list(pairs)
     for file in files:
-        format = split_name(file.name).format
+        format = split_name(file.name, spec.kind).format
+        if spec.kind == "text":
+            if file.name.partition(".")[0].lower() in _ABOUT:
+                continue
+            format = format or _text_by_name(file, spec)
         if file.path in halves or (spec.format is not None and format not in (None, spec.format)):
             continue
         if format == "arrow" and file.folder in listed and file.name not in listed[file.folder]:
@@ -94,8 +134,21 @@ def _groups(files: Sequence[FoundFile], spec: SourceSpec) -> list[Group]:
         if format is None and has_wildcard(spec.path) and spec.format not in (None, "moses"):
             format = spec.format  # the user chose these files and said what they are
         if format is not None:
-            groups.append(Group(format, (file,), None))
+            groups.append(Group(_not_pairs(format, file) if spec.kind == "text" else format, (file,), None))
     return sorted(groups, key=lambda group: group.files[-1].relative)
+
+
+def _text_by_name(file: FoundFile, spec: SourceSpec) -> Format | None:
+    """`text` for a name that ends with its language."""
+    half = _half(file) if spec.format in (None, "text") else None
+    return None if half is None or _SUFFIXES_OF_OTHERS.fullmatch(half[1]) else "text"
+
+
+def _texts_of_prefix(path: str, spec: SourceSpec) -> list[Group]:
+    """NAME.en and NAME.sw of a local NAME that is no file itself; each is text of its own language."""
+    if is_remote(path) or os.path.lexists(path) or spec.format not in (None, "text"):
+        return []
+    return [Group("text", (file,), half[1]) for file in list_siblings(path) if (half := _half(file)) is not None]
 
 
 def _listed_arrow_files(files: Iterable[FoundFile]) -> dict[str, list[str]]:
@@ -181,18 +234,18 @@ def _moses_of_prefix(path: str, spec: SourceSpec) -> list[Group]:
         return pairs
     if exists and half is not None:
         wanted = f"{half[0]}.sw" if tag_of(half[1]) == ENGLISH else f"{half[0]}.en"
-        raise DataError(f"{path}: half of a Moses pair without the other; expected {wanted} beside it, or format= if it is something else")
+        raise DataError(f"{path}: half of a Moses pair without the other; expected {wanted} beside it; or say format=, or kind=text")
     return []
 
 
-def _default_name(path: str, groups: Sequence[Group]) -> str:
+def _default_name(path: str, groups: Sequence[Group], spec: SourceSpec) -> str:
     """The folder's name; of a file its name without suffixes; of a glob the folder before its first wildcard."""
     if has_wildcard(path):
         folder = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
         return _last_part(folder)
     if groups[0].format == "moses" and not Path(path).is_dir():
         return _last_part((_half(groups[0].files[1]) or (path, ""))[0])
-    return split_name(_last_part(path)).stem
+    return split_name(_last_part(path), spec.kind).stem
 
 
 def _last_part(path: str) -> str:

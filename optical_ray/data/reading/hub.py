@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from optical_ray.data.reading.discover import Found, Group
-from optical_ray.data.reading.naming import code_of_pair
+from optical_ray.data.reading.naming import code_in_name, code_of_pair
 from optical_ray.data.reading.places import FoundFile, reason
 from optical_ray.data.reading.spec import HUB_PREFIX, SourceSpec
 from optical_ray.errors import DataError
@@ -41,6 +41,7 @@ def find_hub_files(spec: SourceSpec) -> Found:
             files.append(FoundFile(path, name, f"{spec.path}, {name}", os.stat(path).st_size, None))
     if not files:
         raise DataError(f"{spec.path}: `datasets` keeps no Arrow file of it; download it as a folder and give that")
-    code = code_of_pair(spec.config or "") or code_of_pair(repository)
+    config = spec.config or ""
+    code = code_in_name(config, spec.kind) if spec.kind == "text" else code_of_pair(config) or code_of_pair(repository)
     groups = [Group("arrow", (file,), code) for file in files]
     return Found(groups, repository, licence)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from optical_ray.data.reading.chunks import CHUNK_BYTES, Layout, Target
+from optical_ray.data.reading.chunks import CHUNK_BYTES, Column, Layout, Target
 from optical_ray.data.reading.columns import looks_like_header, named_by_name, resolve_columns, resolve_places
 from optical_ray.data.reading.cuts import cut_at_lines, cut_pair, cut_row_groups
 from optical_ray.data.reading.discover import Group
@@ -59,9 +59,13 @@ def inspect_group(group: Group, spec: SourceSpec, bad: BadRows) -> Inspected:
     if group.format == "parquet":
         return _inspect_parquet(group, spec, bad)
     if group.format == "moses":
-        return Inspected(_plain(spec.lang or group.code), list(_moses_parts(group.files, bad)), size)
+        return Inspected(_plain("", spec.lang or group.code), list(_moses_parts(group.files, bad)), size)
     if group.format == "tmx":
-        return Inspected(_plain(spec.lang), [Part()], size)
+        return Inspected(_plain("", *([spec.lang] if spec.lang else [])), [Part()], size)
+    if group.format == "text":
+        if columns := ",".join(f"{key}={value}" for key, value in (("text", spec.text), ("lang_column", spec.lang_column)) if value):
+            raise DataError(f"{file.label}: {columns}, but a text file has no columns; say format=tsv if it has, or leave that out")
+        return Inspected(_plain(None, spec.lang or group.code), _line_parts(group), size)
     if group.format == "arrow":
         with open_arrow(file.path, file.label) as (schema, _):
             names = text_leaves(schema, file.label, (spec.english, spec.text, spec.lang_column))
@@ -69,18 +73,22 @@ def inspect_group(group: Group, spec: SourceSpec, bad: BadRows) -> Inspected:
     layout = _layout_of_lines(group, spec, bad)
     if layout is None:
         return Inspected(None, [], size)
+    return Inspected(layout, _line_parts(group), size)
+
+
+def _line_parts(group: Group) -> list[Part]:
+    [file] = group.files
     if split_name(file.name).compression is not None or file.size <= CHUNK_BYTES:
-        return Inspected(layout, [Part()], size)
+        return [Part()]
     spans = cut_at_lines(file, quoted=group.format == "csv")
-    return Inspected(layout, [Part([span], 1 if span[0] == 0 else None) for span in spans], size)
+    return [Part([span], 1 if span[0] == 0 else None) for span in spans]
 
 
-def _plain(code: str | None) -> Layout:
-    """A format without columns; without a code every row says its language."""
-    targets: list[Target] = [] if code is None else [{"column": "", "code": code, "tag": None}]
+def _plain(english: Column | None, *codes: str | None) -> Layout:
+    """A format without columns; without a target every row says its language, with None for a code the path should have said it."""
     return {
-        "english": "",
-        "targets": targets,
+        "english": english,
+        "targets": [{"column": "", "code": code, "tag": None} for code in codes],
         "lang_column": None,
         "source_lang_column": None,
         "header": False,

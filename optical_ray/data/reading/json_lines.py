@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, its English and foreign text under keys that may be dotted (`translation.sw`)."""
+"""JSON lines: one object a line, its texts under keys that may be dotted (`translation.sw`)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _parse(line: str, keys: list[str], where: Callable[[], str], bad: BadRows) -
             value = _pick(row, key)
         except (KeyError, TypeError):
             found = f"it has {', '.join(list(row)[:10])}" if isinstance(row, dict) else f"it is a {type(row).__name__}, expected an object"
-            bad.add(KEYS, where(), f"no key {key!r}; {found}", "fix the line, say english=KEY,text=KEY")
+            bad.add(KEYS, where(), f"no key {key!r}; {found}", "fix the line, or name the keys (english=, text=, lang_column=)")
             return None
         if not isinstance(value, str | None):
             bad.add(TYPES, where(), f"{key!r} is {type(value).__name__}, expected a string", "fix the line")

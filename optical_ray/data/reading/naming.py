@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from optical_ray.data.reading.chunks import Format
+from optical_ray.data.reading.chunks import Format, Kind
 from optical_ray.errors import LanguageError
 from optical_ray.languages.codes import ENGLISH, canonical_tag
 
@@ -24,6 +24,8 @@ SUFFIXES: dict[str, Format] = {
     ".arrow": "arrow",
 }
 """What a folder or glob is searched for, besides Moses pairs."""
+TEXT_SUFFIX = ".txt"
+"""It says a format where text alone is looked for; in bitext, where it always was part of the stem, none."""
 
 _CODE = r"[a-z]{2,3}(?:[_-][A-Z][a-z]{3})?(?:[_-](?:[A-Z]{2}|[0-9]{3}))?"
 _WHOLE = re.compile(f"{_CODE}$")
@@ -68,13 +70,14 @@ class Name(NamedTuple):
     """gz, zst, xz, bz2 or None."""
 
 
-def split_name(name: str) -> Name:
+def split_name(name: str, kind: Kind = "bitext") -> Name:
     """`a.en-sw.tsv.gz` -> (`a.en-sw`, tsv, gz). A suffix that says no format stays in the stem."""
     path = PurePosixPath(name)
     compression = COMPRESSIONS.get(path.suffix.lower())
     if compression is not None:
         path = path.with_suffix("")
-    format = SUFFIXES.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    format = "text" if kind == "text" and suffix == TEXT_SUFFIX else SUFFIXES.get(suffix)
     return Name(path.stem if format else path.name, format, compression)
 
 
@@ -88,12 +91,13 @@ def tag_of(code: str) -> str | None:
         return None
 
 
-def code_in_name(name: str) -> str | None:
+def code_in_name(name: str, kind: Kind = "bitext") -> str | None:
     """The foreign language that a file's or folder's stem states, as written: `en-sw` anywhere, or a code after its last dot.
 
-    A lone English is given too: the caller decides. None: no language, or two that disagree.
+    Of text alone a pair says nothing: it may be of either language. A lone English is given too: the caller decides. None: no language, or
+    two that disagree.
     """
-    if (code := code_of_pair(name)) is not None:
+    if kind == "bitext" and (code := code_of_pair(name)) is not None:
         return code
     last = name.rpartition(".")[2]
     return last if tag_of(last) is not None else None
@@ -115,7 +119,7 @@ def _foreign(first: str, second: str) -> str | None:
     return second if tags[0] == ENGLISH else first
 
 
-def code_in_path(relative: str, full: str = "") -> tuple[str, bool] | None:
+def code_in_path(relative: str, full: str = "", kind: Kind = "bitext") -> tuple[str, bool] | None:
     """(code as written, True when it is a `lang=` key) of the nearest part of a path that states a language.
 
     A `lang=` or `language=` folder decides, whatever the file's name is, and its value is not checked.
@@ -123,14 +127,15 @@ def code_in_path(relative: str, full: str = "") -> tuple[str, bool] | None:
     Args:
         relative: Path below the source's folder: what names are looked for in.
         full: The whole path: what keys are looked for in, so that a file of a `lang=` folder may be given alone.
+        kind: What the path is said to hold.
     """
     for folder in reversed((full or relative).split("/")[:-1]):
         key, equals, value = folder.partition("=")
         if equals and key in ("lang", "language"):
             return value, True
     *folders, file = relative.split("/")
-    for part in [split_name(file).stem, *reversed(folders)]:
-        if (code := code_in_name(part)) is not None:
+    for part in [split_name(file, kind).stem, *reversed(folders)]:
+        if (code := code_in_name(part, kind)) is not None:
             return code, False
     return None
 

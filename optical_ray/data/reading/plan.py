@@ -10,7 +10,7 @@ from typing import Any
 
 from optical_ray.artifacts import Store, file_sha256
 from optical_ray.data.catalogs import list_locales
-from optical_ray.data.reading.chunks import Chunk, OnBadRow, Target, UnknownLanguages
+from optical_ray.data.reading.chunks import Chunk, Kind, OnBadRow, Target, UnknownLanguages
 from optical_ray.data.reading.discover import Found, Group, find_files
 from optical_ray.data.reading.hub import find_hub_files
 from optical_ray.data.reading.inspect import Inspected, Part, inspect_group
@@ -93,16 +93,16 @@ class SourcePlan:
         return [source.describe() for source in self.sources]
 
 
-def find_sources(sources: Sequence[str]) -> list[SourceFiles]:
+def find_sources(sources: Sequence[str], kind: Kind = "bitext") -> list[SourceFiles]:
     """Find the files of every source, without opening them; no wheel is fetched, but a hub data set is downloaded where it is not cached.
 
     Raises:
-        ConfigError: a source string is wrong, or two sources cannot be told apart by name.
-        DataError: a source is missing, or holds no bitext.
+        ConfigError: a source string is wrong or of another kind of corpus, or two sources cannot be told apart by name.
+        DataError: a source is missing, or holds no bitext (`kind` text: no text).
     """
     if not sources:
         raise ConfigError("no source; expected PATH[,key=value...], hf:OWNER/NAME or catalogs")
-    specs = [parse_source(text) for text in sources]
+    specs = [parse_source(text, kind) for text in sources]
     found = [_find(spec) for spec in specs]
     return [
         SourceFiles(spec, name, spec.licence or one.licence, one.groups)
@@ -142,7 +142,7 @@ def plan_chunks(
     """Look at every file once (its first line or its footer; a local Moses pair and quoted CSV are read through) and cut it.
 
     Args:
-        sources: Source strings in order of preference, or what `find_sources` made of them.
+        sources: Source strings of bitext in order of preference, or what `find_sources` made of them.
         on_bad_row: What damage does that is met already here.
         unknown_languages: What a file of a language that is none does; also for languages that rows state.
         store: Where the wheels of `catalogs` are, or go.
@@ -188,7 +188,7 @@ class _Planner:
             targets = [
                 checked
                 for target in inspected.layout["targets"]
-                if (checked := target if by_row and target["code"] is None else self._checked(target, group)) is not None
+                if (checked := target if by_row and target["code"] is None else self._checked(target, group, source.spec)) is not None
             ]
             if targets or by_row:
                 for part in inspected.parts:
@@ -205,12 +205,15 @@ class _Planner:
         with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
             return list(pool.map(inspect, source.groups))
 
-    def _checked(self, target: Target, group: Group) -> Target | None:
+    def _checked(self, target: Target, group: Group, spec: SourceSpec) -> Target | None:
         """The target with its tag; None: its language is skipped."""
         code, label = target["code"], group.files[-1].label
         if code is None:
             looked_at = "its path names none, and no column says it"
-            raise DataError(f"{label}: of what language? {looked_at}; say lang=CODE, lang_column=COLUMN, or name it like en-sw or lang=sw/")
+            name = "NAME.sw.txt" if spec.kind == "text" else "en-sw"
+            raise DataError(
+                f"{label}: of what language? {looked_at}; say lang=CODE, lang_column=COLUMN, or name it like {name} or lang=sw/"
+            )
         try:
             tag = canonical_tag(code)
         except LanguageError as error:
@@ -218,7 +221,7 @@ class _Planner:
                 raise DataError(f"{label}: {error}; rename it, say lang=CODE, or set corpus.unknown_languages=skip") from None
             self.plan.skipped[code] = NOT_A_CODE
             return None
-        if tag == ENGLISH:
+        if tag == ENGLISH and spec.kind == "bitext":
             self.plan.skipped[code] = IS_ENGLISH
             return None
         return {"column": target["column"], "code": code, "tag": tag}

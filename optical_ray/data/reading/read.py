@@ -18,6 +18,7 @@ from optical_ray.data.reading.moses import read_moses
 from optical_ray.data.reading.rows import Rows, keep
 from optical_ray.data.reading.tables import read_arrow, read_parquet
 from optical_ray.data.reading.tally import BadRows, Tally
+from optical_ray.data.reading.text import read_text
 from optical_ray.data.reading.tmx import NO_LANGUAGE, read_tmx
 from optical_ray.errors import DataError, LanguageError
 from optical_ray.languages.codes import ENGLISH, canonical_tag
@@ -48,9 +49,9 @@ def read_chunk(chunk: Chunk, on_bad_row: OnBadRow, tally: Tally) -> Iterator[Raw
     done = 0
     for rows in _READERS[chunk["format"]](chunk, bad):
         for batch in _by_language(rows, chunk, done, bad, tally):
-            if len(batch.english):
-                done += len(batch.english)
-                tally.read += len(batch.english)
+            if len(batch.text):
+                done += len(batch.text)
+                tally.read += len(batch.text)
                 yield batch
 
 
@@ -71,11 +72,12 @@ _READERS: dict[Format, Callable[[Chunk, BadRows], Iterator[Rows]]] = {
     "parquet": read_parquet,
     "arrow": read_arrow,
     "catalogs": _read_catalogs,
+    "text": read_text,
 }
 
 
 def _by_language(rows: Rows, chunk: Chunk, first: int, bad: BadRows, tally: Tally) -> Iterator[RawBatch]:
-    rows = _from_english(rows, bad)
+    rows, alone = _from_english(rows, bad), rows.english is None
     for target, text in zip(chunk["layout"]["targets"], rows.texts, strict=False):
         if rows.langs is None:
             assert target["tag"] is not None and target["code"] is not None, "the plan names the language of rows that do not"
@@ -89,13 +91,14 @@ def _by_language(rows: Rows, chunk: Chunk, first: int, bad: BadRows, tally: Tall
     for index, code in enumerate(codes.dictionary.to_pylist()):
         at = np.flatnonzero(of_row == index)
         tag = _tag_of_rows(code, at, rows, chunk, bad)
-        if tag is None or tag == ENGLISH or asked not in (None, tag):
+        is_other_side = tag == ENGLISH and not alone
+        if tag is None or is_other_side or asked not in (None, tag):
             if code:
-                skipped = NOT_A_CODE if tag is None else IS_ENGLISH if tag == ENGLISH else NOT_ASKED_FOR
+                skipped = NOT_A_CODE if tag is None else IS_ENGLISH if is_other_side else NOT_ASKED_FOR
                 tally.skipped[code, skipped] += len(at)
             continue
         where = None if len(at) == len(of_row) else pa.array(at)
-        english, text = (column if where is None else column.take(where) for column in (rows.english, rows.texts[0]))
+        english, text = (column if where is None or column is None else column.take(where) for column in (rows.english, rows.texts[0]))
         yield RawBatch(tag, code, chunk["source"], english, text, first)
         first += len(at)
 
@@ -104,7 +107,7 @@ def _from_english(rows: Rows, bad: BadRows) -> Rows:
     """Without the rows that say that their source side is another language."""
     if rows.source_langs is None:
         return rows
-    good = np.ones(len(rows.english), bool)
+    good = np.ones(len(rows.source_langs), bool)
     for code in pc.unique(rows.source_langs).to_pylist():
         if _tag(code) != ENGLISH:
             at = np.flatnonzero(np.asarray(pc.equal(rows.source_langs, code)))

@@ -20,7 +20,8 @@ ENCODING = "not UTF-8"
 class Rows(NamedTuple):
     """Good rows of one chunk, in order; strings are valid UTF-8 without nulls."""
 
-    english: pa.StringArray
+    english: pa.StringArray | None
+    """None: text alone."""
     texts: list[pa.StringArray]
     """One for each target of the layout."""
     langs: pa.StringArray | None
@@ -38,14 +39,10 @@ def used_columns(layout: Layout) -> list[Column]:
 
 def rows_of(layout: Layout, columns: Mapping[Column, pa.StringArray], where: Callable[[int], str]) -> Rows:
     """The parts of a row by what they are, from the columns that `used_columns` names."""
-    by_row, source_lang = layout["lang_column"], layout["source_lang_column"]
-    return Rows(
-        columns[layout["english"]],
-        [columns[target["column"]] for target in layout["targets"]],
-        None if by_row is None else columns[by_row],
-        None if source_lang is None else columns[source_lang],
-        where,
+    english, by_row, source_lang = (
+        None if column is None else columns[column] for column in (layout["english"], layout["lang_column"], layout["source_lang_column"])
     )
+    return Rows(english, [columns[target["column"]] for target in layout["targets"]], by_row, source_lang, where)
 
 
 def keep(columns: Sequence[pa.Array | None], good: NDArray[np.bool_]) -> list[pa.Array | None]:

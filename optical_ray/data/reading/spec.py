@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from optical_ray.data.reading.chunks import Format
+from optical_ray.data.reading.chunks import Format, Kind
 from optical_ray.errors import ConfigError, LanguageError
 from optical_ray.languages.codes import canonical_tag
 
@@ -16,7 +16,12 @@ HUB_PREFIX = "hf:"
 _KEYS = ("format", "lang", "english", "text", "lang_column", "header", "name", "licence")
 _HUB_KEYS = (*_KEYS, "config", "split", "revision")
 _OPTION = re.compile(r"^(?P<key>\w+)=(?P<value>.*)$", re.DOTALL)
-FORMATS: tuple[Format, ...] = tuple(format for format in get_args(Format) if format != "catalogs")
+FORMATS: dict[Kind, tuple[Format, ...]] = {
+    "bitext": tuple(format for format in get_args(Format) if format not in ("catalogs", "text")),
+    "text": ("text", "tsv", "csv", "jsonl", "parquet", "arrow"),
+}
+PAIRS = "holds pairs, and this corpus is of text alone (kind=text); give text files, one of each language, or build it with kind=bitext"
+TEXT = "a text file is no bitext; say kind=text for a corpus of text alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class SourceSpec:
 
     path: str
     """A file, folder, glob or URI; `catalogs`; or `hf:OWNER/NAME`."""
+    kind: Kind = "bitext"
+    """Of the corpus that it is for."""
     format: Format | None = None
     lang: str | None = None
     """Language of every row, in any usual code."""
@@ -46,11 +53,12 @@ class SourceSpec:
         return self.path.startswith(HUB_PREFIX)
 
 
-def parse_source(text: str) -> SourceSpec:
+def parse_source(text: str, kind: Kind = "bitext") -> SourceSpec:
     """Read a source string. Only `,word=` splits, so a path may hold commas.
 
     Raises:
-        ConfigError: an unknown key (the known ones are listed), a repeated one, or a value that is none of its choices.
+        ConfigError: an unknown key (the known ones are listed), a repeated one, a value that is none of its choices, or what does not go
+            with the kind of corpus.
     """
     path, *rest = re.split(r",(?=\w+=)", text)
     keys = _HUB_KEYS if path.startswith(HUB_PREFIX) else () if path == CATALOGS else _KEYS
@@ -69,14 +77,21 @@ def parse_source(text: str) -> SourceSpec:
         values[key] = value
     if not path.strip() or path == HUB_PREFIX:
         raise ConfigError(f"source {text!r}: no path; expected PATH[,key=value...], catalogs, or hf:OWNER/NAME")
-    _check_choice(text, "format", values.get("format"), FORMATS)
+    format = values.get("format")
+    if kind == "text" and (path == CATALOGS or format in ("moses", "tmx")):
+        raise ConfigError(f"source {text!r}: {PAIRS}")
+    if kind == "text" and "english" in values:
+        raise ConfigError(f"source {text!r}: english={values['english']}, but this corpus is of text alone (kind=text); say text=COLUMN")
+    if kind == "bitext" and format == "text":
+        raise ConfigError(f"source {text!r}: format=text: {TEXT}")
+    _check_choice(text, "format", format, FORMATS[kind])
     _check_choice(text, "header", values.get("header"), ("yes", "no", "auto"))
     if "lang" in values:
         try:
             canonical_tag(values["lang"])
         except LanguageError as error:
             raise ConfigError(f"source {text!r}: lang: {error}") from None
-    return SourceSpec(path, **values)  # type: ignore[arg-type]  # both choices are checked above
+    return SourceSpec(path, kind, **values)  # type: ignore[arg-type]  # both choices are checked above
 
 
 def _check_choice(text: str, key: str, value: str | None, choices: tuple[str, ...]) -> None:
