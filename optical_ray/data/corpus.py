@@ -189,7 +189,7 @@ class Corpus:
             try:
                 with pq.ParquetFile(path) as file:
                     tables.append(file.read(columns=list(columns)))
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, KeyError) as error:
                 raise _damaged(path, error) from None
         return pa.concat_tables(tables).combine_chunks()
 
@@ -201,7 +201,7 @@ class Corpus:
         try:
             state = path.stat()
             return _open_part(path, os.getpid(), state.st_ino, state.st_mtime_ns).read_row_group(group, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise _damaged(path, error) from None
 
 

@@ -21,6 +21,7 @@ from optical_ray.data.corpus import Corpus, CorpusConfig, check_rules
 from optical_ray.data.language_id import identifier_version
 from optical_ray.data.layout import BLOCK_ROWS, FORMAT_VERSION, PART_ROWS
 from optical_ray.data.reading import SourceFiles, SourcePlan, Tally, find_sources, plan_chunks
+from optical_ray.data.reading.places import check_unchanged
 from optical_ray.data.splits import SPLITS
 from optical_ray.data.tasks import MapTasks, do_once
 from optical_ray.data.wheels import Progress
@@ -125,6 +126,11 @@ def _fill(scratch: Path, config: CorpusConfig, plan: SourcePlan, map_tasks: MapT
     summaries: list[HarvestSummary] = sorted(
         run(harvest, harvest_tasks, "read and cleaned, chunk"), key=lambda summary: str(summary["file"])
     )
+    try:
+        check_unchanged(file for source in plan.sources for file in source.files)
+    except DataError:
+        shutil.rmtree(work)  # nothing of it may be taken for rows of the files as they were
+        raise
     write_json(work / HARVESTS, [[summary["file"], summary["runs"]] for summary in summaries])
     facts, tally = CorpusFacts(), plan.tally
     for summary in summaries:

@@ -62,6 +62,9 @@ def resolve_columns(names: Sequence[str], spec: SourceSpec, code: str | None, co
     else:
         by_name = [_target(text, column_code(text) or (code if len(texts) == 1 else None)) for text in texts]
         targets, by_row = by_name, None
+    for column in (english, by_row, source_lang, *(target["column"] for target in targets)):
+        if column is not None and list(names).count(str(column)) > 1:
+            raise DataError(f"{where}: two columns are called {column!r}; rename one")
     return _layout(english, targets, by_row, source_lang, list(names))
 
 
@@ -106,7 +109,7 @@ def looks_like_header(fields: Sequence[str], spec: SourceSpec) -> bool:
 
 def named_by_name(spec: SourceSpec) -> bool:
     """True when the user named a column by other than its number, so that there must be a header."""
-    return any(value is not None and not value.isdigit() for value in (spec.english, spec.text, spec.lang_column))
+    return any(value is not None and not value.isdecimal() for value in (spec.english, spec.text, spec.lang_column))
 
 
 def _find_english(names: Sequence[str], where: str) -> str:
@@ -135,7 +138,7 @@ def _named(value: str, names: Sequence[str], key: str, where: str) -> str:
     """The column that the user means: its name, else its 1-based number."""
     if value in names:
         return value
-    if value.isdigit() and 1 <= int(value) <= len(names):
+    if value.isdecimal() and 1 <= int(value) <= len(names):
         return names[int(value) - 1]
     raise DataError(f"{where}: no column {value!r} ({key}=); it has {_listed(names)}")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from optical_ray.data.reading.chunks import BATCH_ROWS, Chunk, Layout
-from optical_ray.data.reading.lines import LineNumbers, Lines, read_lines
+from optical_ray.data.reading.lines import MAX_LINE_BYTES, LineNumbers, Lines, read_lines
 from optical_ray.data.reading.naming import split_name
 from optical_ray.data.reading.rows import Rows, report_undecodable, rows_of, used_columns
 from optical_ray.data.reading.tally import BadRows
@@ -48,6 +49,12 @@ def read_tsv(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
         yield rows_of(layout, columns, numbers.of(at + lines.first))
 
 
+def open_csv(lines: Iterable[str], strict: bool = False) -> Any:
+    """The standard library's reader, with fields as long as lines may be: what is too long is cleaning's business."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    return csv.reader(lines, strict=strict)
+
+
 def read_csv(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
     """The rows of a chunk of a CSV file; a quoted field may hold line ends.
 
@@ -55,7 +62,7 @@ def read_csv(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
         DataError: as `read_tsv`, or with quotes that do not close.
     """
     layout, numbers = chunk["layout"], _numbers(chunk)
-    reader = csv.reader(_feed(chunk, numbers, bad), strict=True)
+    reader = open_csv(_feed(chunk, numbers, bad), strict=True)
     if layout["header"] and _is_top(chunk):
         next((record for record in reader if record), None)
     records: list[list[str]] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from optical_ray.data.reading.chunks import CHUNK_BYTES, Column, Layout, Target
 from optical_ray.data.reading.columns import looks_like_header, named_by_name, resolve_columns, resolve_places
 from optical_ray.data.reading.cuts import cut_at_lines, cut_pair, cut_row_groups
+from optical_ray.data.reading.delimited import open_csv
 from optical_ray.data.reading.discover import Group
 from optical_ray.data.reading.json_lines import flat_keys
 from optical_ray.data.reading.lines import LineNumbers, read_lines
@@ -170,7 +171,7 @@ def _layout_of_first(texts: list[str], group: Group, spec: SourceSpec, where: st
             raise _BadFirstLine(f"{where}: a JSON {type(row).__name__}, expected one object a line; `jq -c .[]` turns a list into lines")
         return resolve_columns(flat_keys(row), spec, group.code, group.code_is_key, where)
     try:
-        fields = texts[0].split("\t") if group.format == "tsv" else next(csv.reader(f"{text}\n" for text in texts))
+        fields = texts[0].split("\t") if group.format == "tsv" else next(open_csv(f"{text}\n" for text in texts))
     except csv.Error as error:
         raise _BadFirstLine(f"{where}: not CSV ({error}); the first line says what the columns are") from None
     has_header = spec.header == "yes" or (spec.header == "auto" and (named_by_name(spec) or looks_like_header(fields, spec)))

@@ -81,7 +81,15 @@ def read_lines(
     damage: list[str] = []
     done = 0
     pieces = _whole_lines(read_blocks(path, label, compression, span), damage, numbers)
-    for raw in _batch(_cut(piece) for piece in _without_bom(pieces, span)):
+    batches = _batch(_cut(piece) for piece in _without_bom(pieces, span))
+    while True:
+        try:
+            raw = next(batches, None)
+        except pa.ArrowInvalid:  # of offsets that need more than 32 bits
+            where = numbers.where(done)
+            raise DataError(f"{where}: over 2 GiB in the next {BATCH_ROWS:,} lines; this is no text file of one row a line") from None
+        if raw is None:
+            break
         yield decode_lines(raw, done)
         done += len(raw)
     if damage:

@@ -6,7 +6,8 @@ import glob
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from optical_ray.errors import DataError
+from optical_ray.artifacts import MANIFEST, read_manifest
+from optical_ray.errors import ArtifactError, DataError
 
 _SCHEME = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?=.)")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -36,7 +38,7 @@ class FoundFile:
     size: int
     """Bytes."""
     changed_ns: int | None
-    """Time of change, where a remote store tells it; None for local files, which are known by their bytes."""
+    """Time of change; None where a remote store does not tell it. Local files are known by their bytes, and by this while they are read."""
 
     @property
     def folder(self) -> str:
@@ -129,6 +131,11 @@ def _list_local(path: str) -> list[FoundFile]:
             folders.clear()
             continue
         been.add(real)
+        if _is_corpus(folder, names):
+            if folder == path:
+                raise DataError(f"{path}: is a corpus, not a source of one; train on it with corpus.path, or name what it was built from")
+            folders.clear()  # one that was built beside its sources
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
         found += [
             _local_file(file, os.path.relpath(file, path))
@@ -139,7 +146,37 @@ def _list_local(path: str) -> list[FoundFile]:
 
 
 def _local_file(path: str, relative: str) -> FoundFile:
-    return FoundFile(os.path.abspath(path), relative.replace(os.sep, "/"), path, os.stat(path).st_size, None)
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode):
+        kind = "pipe" if stat.S_ISFIFO(state.st_mode) else "socket" if stat.S_ISSOCK(state.st_mode) else "device"
+        raise DataError(f"{path}: is a {kind}, expected a file: sources are read more than once; write it to a file first")
+    return FoundFile(os.path.abspath(path), relative.replace(os.sep, "/"), path, state.st_size, state.st_mtime_ns)
+
+
+def check_unchanged(files: Iterable[FoundFile]) -> None:
+    """Refuse files that were written to since they were found: what was read is not what the corpus is named after.
+
+    Raises:
+        DataError: a local file has another size or time of change, or is gone.
+    """
+    for file in files:
+        if is_remote(file.path):
+            continue
+        try:
+            state = os.stat(file.path)
+        except OSError as error:
+            raise DataError(f"{file.label}: vanished while it was read ({reason(error)}); put it back and run again") from None
+        if (state.st_size, state.st_mtime_ns) != (file.size, file.changed_ns):
+            raise DataError(f"{file.label}: was changed while it was read; run again when nothing writes to it")
+
+
+def _is_corpus(folder: str, names: Iterable[str]) -> bool:
+    if MANIFEST not in names:
+        return False
+    try:
+        return bool(read_manifest(Path(folder)).get("kind") == "corpus")
+    except ArtifactError:  # another program's file of this name
+        return False
 
 
 def _list_remote(path: str, recursive: bool = True) -> list[FoundFile]:

@@ -103,6 +103,9 @@ def find_sources(sources: Sequence[str], kind: Kind = "bitext") -> list[SourceFi
     if not sources:
         raise ConfigError("no source; expected PATH[,key=value...], hf:OWNER/NAME or catalogs")
     specs = [parse_source(text, kind) for text in sources]
+    for text, spec in zip(sources, specs, strict=True):
+        if kind == "bitext" and spec.lang is not None and canonical_tag(spec.lang) == ENGLISH:
+            raise ConfigError(f"source {text!r}: lang={spec.lang} is English; lang= names the foreign side")
     found = [_find(spec) for spec in specs]
     return [
         SourceFiles(spec, name, spec.licence or one.licence, one.groups)

@@ -63,10 +63,13 @@ def as_strings(column: pa.Array) -> tuple[pa.StringArray, list[Undecodable]]:
     """A column of any kind of string (dictionary, large, view, null) as plain strings; a null is empty.
 
     Raises:
-        pa.ArrowInvalid: it is of another type.
+        pa.ArrowInvalid: it is of another type, or damaged: its strings lie outside of it.
     """
     if pa.types.is_dictionary(column.type):
+        column.indices.validate(full=True)
+        _check_bounds(column.dictionary)
         column = column.dictionary_decode()
+    _check_bounds(column)
     undecodable: list[Undecodable] = []
     if not pa.types.is_string(column.type):
         column = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
@@ -77,6 +80,13 @@ def as_strings(column: pa.Array) -> tuple[pa.StringArray, list[Undecodable]]:
         except pa.ArrowInvalid:
             column, undecodable = decode(column.cast(pa.binary()))
     return (column.fill_null("") if column.null_count else column), undecodable
+
+
+def _check_bounds(column: pa.Array) -> None:
+    """Look at the places of the strings before any is read: broken ones lead outside of the memory. Their UTF-8 is not looked at."""
+    for text, raw in ((pa.string(), pa.binary()), (pa.large_string(), pa.large_binary()), (pa.string_view(), pa.binary_view())):
+        if column.type == text:
+            column.view(raw).validate(full=True)
 
 
 def is_text(kind: pa.DataType) -> bool:

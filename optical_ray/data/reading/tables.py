@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ CORRUPT = "corrupt row group"
 """Kind of bad row."""
 
 _MEND = "copy or write the file again"
+_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -32,7 +35,7 @@ def open_parquet(path: str, label: str) -> Iterator[pq.ParquetFile]:
     """
     with open_file(path, label) as stream:
         try:
-            file = pq.ParquetFile(stream)
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
         except _DAMAGE as error:
             raise DataError(f"{label}: not a readable Parquet file ({reason(error)}); {_MEND}") from None
         yield file
@@ -44,11 +47,11 @@ def text_leaves(schema: pa.Schema, label: str, wanted: tuple[str | None, ...]) -
     Raises:
         DataError: a column that the user named is there, and is no string.
     """
-    leaves = {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
-    for name in wanted:
-        if name in leaves and not is_text(leaves[name]):
-            raise DataError(f"{label}: column {name!r} is {leaves[name]}, expected strings")
-    return [name for name, kind in leaves.items() if is_text(kind)]
+    leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+    for name, kind in leaves:
+        if name in wanted and not is_text(kind):
+            raise DataError(f"{label}: column {name!r} is {kind}, expected strings")
+    return [name for name, kind in leaves if is_text(kind)]
 
 
 def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
@@ -90,12 +93,27 @@ def open_arrow(path: str, label: str) -> Iterator[tuple[pa.Schema, Iterator[pa.R
     with open_file(path, label) as stream:
         is_file = stream.read(6) == b"ARROW1"
         stream.seek(0)
+        end = b"" if is_file else _last_bytes(stream, len(_STREAM_END))
         try:
             reader = pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
         except _DAMAGE as error:
             raise DataError(f"{label}: not a readable Arrow file ({reason(error)}); {_MEND}") from None
-        batches = (reader.get_batch(index) for index in range(reader.num_record_batches)) if is_file else iter(reader)
-        yield reader.schema, batches
+        yield reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches)) if is_file else _stream(reader, end)
+
+
+def _last_bytes(stream: BinaryIO, count: int) -> bytes:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - count))
+    end = stream.read(count)
+    stream.seek(0)
+    return end
+
+
+def _stream(reader: Any, end: bytes) -> Iterator[pa.RecordBatch]:
+    """The batches; pyarrow takes a stream that stops between two of them for whole."""
+    yield from reader
+    if end != _STREAM_END:
+        raise OSError("the mark at the end of the stream is missing")
 
 
 def read_arrow(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:

@@ -51,6 +51,9 @@ def read_tmx(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
         except _EntityDeclared:
             message = "declares an XML entity, which is not read (it could expand without end)"
             raise DataError(f"{label}, line {parser.CurrentLineNumber}: {message}; remove the declaration") from None
+        except (ValueError, LookupError) as error:  # the encoding that the file's first line names
+            message = f"its XML encoding cannot be read ({str(error).partition(chr(10))[0]})"
+            raise DataError(f"{label}: {message}; convert it to UTF-8, and say so in its first line") from None
         except expat.ExpatError as error:
             found = f"not XML here ({expat.ErrorString(error.code)}, column {error.offset + 1})"
             damage = (XML, found, "repair the file; its units before this line can be read")
