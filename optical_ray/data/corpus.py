@@ -179,7 +179,7 @@ class Corpus:
     def _count(self, tag: str, split: Split) -> int:
         languages = self.manifest["facts"]["languages"]
         if tag not in languages:
-            raise LanguageError(f"{self.folder}: no language {tag!r} in this corpus, which has {', '.join(self.languages)}")
+            raise LanguageError(f"{self.folder}: no language {tag!r} in this corpus, which has {', '.join(self.languages) or 'none'}")
         return int(sum(languages[tag]["pairs"][split].values()))
 
     def _read(self, name: Any, parts: int, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:

@@ -178,12 +178,16 @@ def _fill(scratch: Path, config: CorpusConfig, plan: SourcePlan, map_tasks: MapT
 
 
 def _keep_if_same(scratch: Path, plan: SourcePlan, buckets: int) -> None:
-    """Begin anew unless what an earlier build left was cut and dealt out in the same way: another release may cut otherwise."""
+    """Begin anew unless what an earlier build left was cut and dealt out in the same way, from files that nobody has written to since.
+
+    Another release may cut otherwise, and a file that has its old bytes back may have had others when a killed build read it.
+    """
     way = {
         "version": importlib.metadata.version("optical-ray"),
         "buckets": buckets,
         "rows": [BLOCK_ROWS, PART_ROWS],
         "chunks": fingerprint(plan.chunks),
+        "files": fingerprint([[file.path, file.size, file.changed_ns] for source in plan.sources for file in source.files]),
     }
     kept = scratch / "work" / "plan.json"
     if kept.is_file() and kept.read_text(encoding="utf-8") == json.dumps(way):

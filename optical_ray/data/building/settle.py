@@ -91,7 +91,7 @@ def _settle(task: SettleTask, path: Path) -> SettleSummary:
     kept = np.flatnonzero(fate == 0)
     split = rows["split"].to_numpy()[kept]
     rows, tag = _sort(rows, tag, kept[np.lexsort((np.arange(len(kept)), split, tag[kept]))])
-    rows = rows.append_column("id", _ids(rows))
+    rows = rows.append_column("id", _ids(rows, copies=task["duplicates"] == "keep"))
     group = tag.astype(np.int64) * len(SPLITS) + rows["split"].to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)] if len(group) else [0]
     batches = [rows.slice(first, last - first) for first, last in itertools.pairwise(edges)]
@@ -121,16 +121,21 @@ def _repeats(rows: pa.Table, tag: NDArray[np.int32], duplicates: str) -> NDArray
     return by_key[1:][same]
 
 
-def _ids(rows: pa.Table) -> pa.Array:
-    made: list[str] = []
-    copies: Counter[str] = Counter()
+def _ids(rows: pa.Table, copies: bool) -> pa.ChunkedArray:
+    """`<tag>-<hash>` of each row; `copies`: the second of two equal rows gets `-2` behind it, and so on."""
+    hashes: list[str] = []
     for first in range(0, rows.num_rows, IDS_AT_A_TIME):
         part = rows.slice(first, IDS_AT_A_TIME)
-        for tag, english, text in zip(*(part[name].to_pylist() for name in ("tag", "english", "text")), strict=True):
-            row_id = f"{tag}-{hashlib.blake2b(f'{english}{SEPARATOR}{text}'.encode(), digest_size=8).hexdigest()}"
-            copies[row_id] += 1
-            made.append(row_id if copies[row_id] == 1 else f"{row_id}-{copies[row_id]}")  # only cleaning.duplicates=keep leaves copies
-    return pa.array(made, pa.string())
+        both = pc.binary_join_element_wise(part["english"], part["text"], SEPARATOR).cast(pa.binary())
+        hashes += [hashlib.blake2b(value, digest_size=8).hexdigest() for value in both.to_pylist()]
+    ids = pc.binary_join_element_wise(rows["tag"], pa.chunked_array([pa.array(hashes, pa.string())]), "-")
+    if not copies:
+        return ids
+    seen, numbered = Counter[str](), []
+    for row_id in ids.to_pylist():
+        seen[row_id] += 1
+        numbered.append(row_id if seen[row_id] == 1 else f"{row_id}-{seen[row_id]}")
+    return pa.chunked_array([pa.array(numbered, pa.string())])
 
 
 def _count_lengths(lengths: dict[str, dict[str, int]], batch: pa.Table) -> None:

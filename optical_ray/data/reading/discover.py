@@ -6,13 +6,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from optical_ray.data.reading.chunks import Format
 from optical_ray.data.reading.naming import COMPRESSIONS, SUFFIXES, TEXT_SUFFIX, code_in_path, code_of_pair, split_name, tag_of
 from optical_ray.data.reading.places import FoundFile, has_wildcard, is_folder, is_remote, list_files, list_siblings, without_file_scheme
-from optical_ray.data.reading.spec import PAIRS, TEXT, SourceSpec
+from optical_ray.data.reading.spec import PAIRS, TEXT, SourceSpec, printable
 from optical_ray.errors import DataError
 from optical_ray.languages.codes import ENGLISH
 
@@ -48,15 +48,27 @@ class Found:
     """Of its folder or file, when the user gives none."""
     licence: str | None
     """As a data set card or dataset_info.json beside the files states it."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Language as a name states it -> why that file is not read."""
 
 
 def find_files(spec: SourceSpec) -> Found:
     """The files that a source string stands for.
 
     Raises:
-        DataError: nothing is there, nothing of it is bitext (text), or half of a Moses pair is missing; the message says what was looked
-            for.
+        DataError: nothing is there, nothing of it is bitext (text), half of a Moses pair is missing, a file lies packed beside itself, or
+            a name is not UTF-8.
     """
+    found = _find(spec)
+    files = [file for group in found.groups for file in group.files]
+    for name in (found.name, *(file.path for file in files)):
+        if (shown := printable(name)) != name:
+            raise DataError(f"{shown}: its name is not UTF-8, and names stand in the manifest; rename it")
+    _refuse_twins(dict.fromkeys(files))
+    return found
+
+
+def _find(spec: SourceSpec) -> Found:
     path = without_file_scheme(spec.path)
     of_prefix = _moses_of_prefix if spec.kind == "bitext" else _texts_of_prefix
     alone = [] if has_wildcard(path) else of_prefix(path, spec)
@@ -70,7 +82,27 @@ def find_files(spec: SourceSpec) -> Found:
     groups = [_alone(files[0], spec)] if is_file else _groups(files, spec)
     if not groups:
         raise DataError(_nothing_found(files, spec))
-    return Found([_with_code(group, below, spec) for group in groups], _default_name(path, groups, spec), _licence(files))
+    groups = [_with_code(group, below, spec) for group in groups]
+    return Found(groups, _default_name(path, groups, spec), _licence(files), _lone_halves(files, groups))
+
+
+def _refuse_twins(files: Iterable[FoundFile]) -> None:
+    """Refuse a file beside its packed copy: its rows would be read twice."""
+    by_name: dict[str, FoundFile] = {}
+    for file in files:
+        unpacked = file.path if split_name(file.name).compression is None else file.path.rpartition(".")[0]
+        twin = by_name.setdefault(unpacked, file)
+        if twin is not file:
+            raise DataError(f"{file.label}: the same file packed otherwise lies beside it ({twin.name}); keep one of the two")
+
+
+def _lone_halves(files: Sequence[FoundFile], groups: Sequence[Group]) -> dict[str, str]:
+    """What looks like a half of a Moses pair among pairs, and has no English one."""
+    taken = {file.path for group in groups for file in group.files}
+    if not any(group.format == "moses" for group in groups):
+        return {}
+    halves = ((half[1], file) for file in files if file.path not in taken and (half := _half(file)) is not None)
+    return {code: f"no English half beside {file.relative}" for code, file in halves if not _SUFFIXES_OF_OTHERS.fullmatch(code)}
 
 
 def _nothing_found(files: Sequence[FoundFile], spec: SourceSpec) -> str:
@@ -206,6 +238,7 @@ def _moses_pairs(files: Sequence[FoundFile]) -> list[Group]:
     for prefix in sorted(halves):
         english = next((file for code, file in halves[prefix] if tag_of(code) == ENGLISH), None)
         if english is not None:
+            _refuse_twins(file for _, file in halves[prefix])
             groups += [Group("moses", (english, file), code) for code, file in halves[prefix] if tag_of(code) != ENGLISH]
     return groups
 

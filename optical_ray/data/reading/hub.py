@@ -38,7 +38,8 @@ def find_hub_files(spec: SourceSpec) -> Found:
         for entry in rows.cache_files:
             path = os.path.abspath(entry["filename"])
             name = f"{split}/{os.path.basename(path)}"
-            files.append(FoundFile(path, name, f"{spec.path}, {name}", os.stat(path).st_size, None))
+            state = os.stat(path)
+            files.append(FoundFile(path, name, f"{spec.path}, {name}", state.st_size, state.st_mtime_ns))
     if not files:
         raise DataError(f"{spec.path}: `datasets` keeps no Arrow file of it; download it as a folder and give that")
     config = spec.config or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,12 +18,16 @@ from optical_ray.data.reading.chunks import Chunk
 from optical_ray.data.reading.lines import LineNumbers, read_lines
 from optical_ray.data.reading.naming import split_name
 from optical_ray.data.reading.rows import Rows, report_undecodable, rows_of, used_columns
+from optical_ray.data.reading.spec import printable
 from optical_ray.data.reading.tally import BadRows
 
 JSON = "broken JSON"
 KEYS = "missing key"
 TYPES = "not a string"
 """Kinds of bad row."""
+
+_TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
+"""In one line; outside of a string no object has it."""
 
 
 def read_jsonl(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
@@ -49,9 +54,11 @@ def read_jsonl(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
 def _parse_all(lines: pa.StringArray, keys: list[str]) -> list[pa.StringArray] | None:
     """A string array for each key, by Arrow's parser, which is four times as fast as `json`; None: some line needs a closer look.
 
-    Arrow does not tell a null from a missing key, and skips what is no row of its own, so nulls and other counts need one too.
+    Arrow does not tell a null from a missing key, skips what is no row of its own, and lets a line hold two, so these need one too.
     """
     joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")[0].as_buffer()
+    if _TWO_OBJECTS.search(joined):
+        return None
     one_block = pj.ReadOptions(use_threads=False, block_size=len(joined) + 1)
     only = pj.ParseOptions(explicit_schema=_schema([key.split(".") for key in keys]), unexpected_field_behavior="ignore")
     try:
@@ -108,7 +115,11 @@ def _parse(line: str, keys: list[str], where: Callable[[], str], bad: BadRows) -
         try:
             value = _pick(row, key)
         except (KeyError, TypeError):
-            found = f"it has {', '.join(list(row)[:10])}" if isinstance(row, dict) else f"it is a {type(row).__name__}, expected an object"
+            found = (
+                f"it has {', '.join(map(printable, list(row)[:10]))}"
+                if isinstance(row, dict)
+                else f"it is a {type(row).__name__}, expected an object"
+            )
             bad.add(KEYS, where(), f"no key {key!r}; {found}", "fix the line, or name the keys (english=, text=, lang_column=)")
             return None
         if not isinstance(value, str | None):
@@ -130,9 +141,9 @@ def _is_encodable(text: str) -> bool:
 
 
 def flat_keys(row: dict[str, Any]) -> list[str]:
-    """The keys of an object, those of objects inside as `outer.inner`."""
+    """The keys of an object, those of objects inside as `outer.inner`, as they can be written down."""
     return [
         name
         for key, value in row.items()
-        for name in ([f"{key}.{inner}" for inner in flat_keys(value)] if isinstance(value, dict) and value else [key])
+        for name in ([f"{printable(key)}.{inner}" for inner in flat_keys(value)] if isinstance(value, dict) and value else [printable(key)])
     ]

@@ -58,8 +58,17 @@ def is_remote(path: str) -> bool:
 
 
 def without_file_scheme(path: str) -> str:
-    """`file:///x` -> `/x`; anything else as it is."""
-    return pafs.FileSystem.from_uri(path)[1] if path.startswith("file://") else os.path.expanduser(path)
+    """`file:///x` -> `/x`; anything else as it is.
+
+    Raises:
+        DataError: a file:// URI of another host, or one that is none.
+    """
+    if not path.startswith("file://"):
+        return os.path.expanduser(path)
+    try:
+        return str(pafs.FileSystem.from_uri(path)[1])
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: no URI of a local file ({reason(error)}); write file:///PATH, or the path alone") from None
 
 
 def has_wildcard(path: str) -> bool:
@@ -150,7 +159,17 @@ def _local_file(path: str, relative: str) -> FoundFile:
     if not stat.S_ISREG(state.st_mode):
         kind = "pipe" if stat.S_ISFIFO(state.st_mode) else "socket" if stat.S_ISSOCK(state.st_mode) else "device"
         raise DataError(f"{path}: is a {kind}, expected a file: sources are read more than once; write it to a file first")
+    if state.st_size == 0 and _has_bytes(path):
+        raise DataError(f"{path}: is made up by the system as it is read (/proc), expected a file; write it to a file first")
     return FoundFile(os.path.abspath(path), relative.replace(os.sep, "/"), path, state.st_size, state.st_mtime_ns)
+
+
+def _has_bytes(path: str) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(1) != b""
+    except OSError:
+        return False  # who opens it to read it says why not
 
 
 def check_unchanged(files: Iterable[FoundFile]) -> None:

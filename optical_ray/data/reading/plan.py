@@ -37,6 +37,8 @@ class SourceFiles:
     """None: the source states none, and the user neither."""
     groups: list[Group]
     """Empty for the catalogs."""
+    skipped: dict[str, str]
+    """Language as a file's name states it -> why that file is not read."""
 
     @property
     def files(self) -> list[FoundFile]:
@@ -108,7 +110,7 @@ def find_sources(sources: Sequence[str], kind: Kind = "bitext") -> list[SourceFi
             raise ConfigError(f"source {text!r}: lang={spec.lang} is English; lang= names the foreign side")
     found = [_find(spec) for spec in specs]
     return [
-        SourceFiles(spec, name, spec.licence or one.licence, one.groups)
+        SourceFiles(spec, name, spec.licence or one.licence, one.groups, one.skipped)
         for spec, name, one in zip(specs, _names(specs, found), found, strict=True)
     ]
 
@@ -180,6 +182,7 @@ class _Planner:
         known = self.plan.licences.setdefault(source.name, source.licence)
         if known != source.licence:
             raise ConfigError(f"two sources are called {source.name!r}, with licences {known} and {source.licence}; give them two names")
+        self.plan.skipped.update(source.skipped)
         self.plan.files.setdefault(source.name, []).extend((file.relative, file.size) for file in source.files)
         unpacked = 0
         for group, (inspected, tally) in zip(source.groups, self._inspect(source), strict=True):

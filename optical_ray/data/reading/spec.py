@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -60,6 +61,8 @@ def parse_source(text: str, kind: Kind = "bitext") -> SourceSpec:
         ConfigError: an unknown key (the known ones are listed), a repeated one, a value that is none of its choices, or what does not go
             with the kind of corpus.
     """
+    if (shown := printable(text)) != text:
+        raise ConfigError(f"source '{shown}': is not UTF-8; names stand in the manifest, so rename the file or folder, or mend the value")
     path, *rest = re.split(r",(?=\w+=)", text)
     keys = _HUB_KEYS if path.startswith(HUB_PREFIX) else () if path == CATALOGS else _KEYS
     values: dict[str, str] = {}
@@ -92,6 +95,14 @@ def parse_source(text: str, kind: Kind = "bitext") -> SourceSpec:
         except LanguageError as error:
             raise ConfigError(f"source {text!r}: lang: {error}") from None
     return SourceSpec(path, kind, **values)  # type: ignore[arg-type]  # both choices are checked above
+
+
+def printable(name: str) -> str:
+    """A name as it can be written down: bytes that are not UTF-8 (Python holds them as lone surrogates) as `\\xff`."""
+    try:
+        return os.fsencode(name).decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return name.encode(errors="backslashreplace").decode()
 
 
 def _check_choice(text: str, key: str, value: str | None, choices: tuple[str, ...]) -> None:

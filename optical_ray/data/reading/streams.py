@@ -15,6 +15,7 @@ from optical_ray.data.reading.places import open_file, reason
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 1 << 16
 """Compressed bytes that are fed at a time."""
+_NOTHING = "nothing is packed in it"
 
 
 class StreamDamage(Exception):
@@ -62,6 +63,9 @@ def _read_span(stream: BinaryIO, span: tuple[int, int] | None) -> Iterator[bytes
 
 
 def _read_zst(stream: BinaryIO) -> Iterator[bytes]:
+    if not stream.read(1):
+        raise EOFError(_NOTHING)
+    stream.seek(0)
     with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd") as unpacked:
         while block := unpacked.read(_PACKED_BYTES):  # a failed read loses what it had unpacked, so they are small
             yield block
@@ -94,13 +98,13 @@ _DECODERS: dict[str, Callable[[], Any]] = {"gz": _Gzip, "xz": lzma.LZMADecompres
 
 def _decompress(stream: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
     """One or more packed streams behind each other, with at most BLOCK_BYTES unpacked at a time however well they pack."""
-    decoder, packed, begun = make(), b"", False
+    decoder, packed, begun, streams = make(), b"", False, 0
     while True:
         if not packed and decoder.needs_input:
             packed = stream.read(_PACKED_BYTES)
             if not packed:
-                if begun:
-                    raise EOFError("the file ends in the middle of the compressed data")
+                if begun or not streams:
+                    raise EOFError("the file ends in the middle of the compressed data" if begun else _NOTHING)
                 return
         if not begun:
             packed = packed.lstrip(b"\0")  # padding between streams
@@ -112,4 +116,4 @@ def _decompress(stream: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
         if block:
             yield block
         if decoder.eof:
-            packed, begun, decoder = decoder.unused_data, False, make()
+            packed, begun, decoder, streams = decoder.unused_data, False, make(), streams + 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ CORRUPT = "corrupt row group"
 
 _MEND = "copy or write the file again"
 _STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_OLD_STREAM_END = bytes(4)
+"""Of Arrow before 0.15, whose messages begin without ff ff ff ff."""
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -42,7 +45,7 @@ def open_parquet(path: str, label: str) -> Iterator[pq.ParquetFile]:
 
 
 def text_leaves(schema: pa.Schema, label: str, wanted: tuple[str | None, ...]) -> list[str]:
-    """The string columns, those inside structs as `struct.field`.
+    """The string columns, those inside structs as `struct.field`; one whose name another column has too, of whatever type, more than once.
 
     Raises:
         DataError: a column that the user named is there, and is no string.
@@ -51,7 +54,8 @@ def text_leaves(schema: pa.Schema, label: str, wanted: tuple[str | None, ...]) -
     for name, kind in leaves:
         if name in wanted and not is_text(kind):
             raise DataError(f"{label}: column {name!r} is {kind}, expected strings")
-    return [name for name, kind in leaves if is_text(kind)]
+    texts, tops = [name for name, kind in leaves if is_text(kind)], Counter(schema.names)
+    return texts + [name for name in texts if tops[name if name in tops else name.partition(".")[0]] > 1]
 
 
 def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
@@ -91,29 +95,32 @@ def open_arrow(path: str, label: str) -> Iterator[tuple[pa.Schema, Iterator[pa.R
         DataError: it cannot be opened, or is neither.
     """
     with open_file(path, label) as stream:
-        is_file = stream.read(6) == b"ARROW1"
+        start = stream.read(6)
+        is_file = start == b"ARROW1"
+        end = _STREAM_END if start.startswith(_STREAM_END[:4]) else _OLD_STREAM_END
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - len(end)))
+        is_ended = stream.read() == end
         stream.seek(0)
-        end = b"" if is_file else _last_bytes(stream, len(_STREAM_END))
         try:
             reader = pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
         except _DAMAGE as error:
             raise DataError(f"{label}: not a readable Arrow file ({reason(error)}); {_MEND}") from None
-        yield reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches)) if is_file else _stream(reader, end)
+        yield (
+            reader.schema,
+            (reader.get_batch(index) for index in range(reader.num_record_batches))
+            if is_file
+            else _stream(reader, is_ended, lambda: size - stream.tell()),
+        )
 
 
-def _last_bytes(stream: BinaryIO, count: int) -> bytes:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - count))
-    end = stream.read(count)
-    stream.seek(0)
-    return end
-
-
-def _stream(reader: Any, end: bytes) -> Iterator[pa.RecordBatch]:
-    """The batches; pyarrow takes a stream that stops between two of them for whole."""
+def _stream(reader: Any, is_ended: bool, left: Callable[[], int]) -> Iterator[pa.RecordBatch]:
+    """The batches; pyarrow takes a stream that stops between two of them for whole, and does not look at what comes behind its end."""
     yield from reader
-    if end != _STREAM_END:
+    if not is_ended:
         raise OSError("the mark at the end of the stream is missing")
+    if left():
+        raise OSError(f"{left()} bytes stand behind the end of the stream")
 
 
 def read_arrow(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
