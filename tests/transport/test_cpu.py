@@ -138,7 +138,10 @@ def test_two_threads_are_at_work_at_once(monkeypatch):
         for _ in range(10):
             cpu.solve_pairs(*problem, 0.002, 1e-4, 100_000, threads=2)
         shares.append((time.process_time() - used) / (time.perf_counter() - wall))
-    assert max(shares) > 1.1 or len(os.sched_getaffinity(0)) == 1
+    cores = len(os.sched_getaffinity(0))
+    if max(shares) <= 1.1 and os.getloadavg()[0] > 2 * cores:
+        pytest.skip(f"load {os.getloadavg()[0]:.0f} on {cores} cores: a process gets less than a core of them")
+    assert max(shares) > 1.1 or cores == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
