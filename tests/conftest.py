@@ -16,7 +16,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from optical_ray.artifacts import Store
-from optical_ray.encoders.teacher import silence_transformers
+from optical_ray.encoders.pretrained import silence_transformers
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.recipe import Recipe
 

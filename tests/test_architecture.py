@@ -15,6 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("orchestration", "analysis"),
     ("sweep",),
     ("trial",),
+    ("distillation",),
     ("stages",),
     ("recipe",),
     ("training", "retrieval"),

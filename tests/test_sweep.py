@@ -29,6 +29,16 @@ def test_a_grid_is_every_combination_in_order():
     assert make_sweep().num_trials == 10
 
 
+def test_every_objective_can_be_an_arm_at_equal_budget():
+    terms = ("transport", "greedy", "argmax", "pooled_mse", "contrastive", "score_kl")
+    arms = tuple(Choice(term, {"objective.transport": 0.0, f"objective.{term}": 1.0, "training.learning_rate": 1e-3}) for term in terms)
+    hybrid = Choice("hybrid", {"objective.transport": 0.0, "objective.contrastive": 1.0, "batch.monolingual_share": 0.5})
+    part = GridPart("arms", {"arm": (*arms, hybrid), "cost.centre": ("teacher-mean", "language-mean"), "seed": (0, 1)})
+    recipes = list(make_sweep(parts=(part,)).planned().values())
+    assert len(recipes) == 28
+    assert list(dict.fromkeys(r.arm for r in recipes)) == ["OT", "greedy", "argmax", "pooled MSE", "contrastive", "score KL"]
+
+
 def test_the_fingerprint_is_of_the_question_not_of_the_number_of_trials():
     sweep = make_sweep()
     assert make_sweep(concurrent_trials=2).fingerprint == sweep.fingerprint

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from optical_ray import distillation
 from optical_ray import trial as trial_module
 from optical_ray.errors import LanguageError, ResourceError
 from optical_ray.recipe import Recipe, Resources
@@ -62,6 +63,8 @@ def test_every_query_has_a_row_for_every_system_and_scorer(finished):
     assert {(row["system"], row["scorer"]) for row in counts} == {
         *(("student", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
         *(("mean-removed", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
+        *(("mean-removed-train", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
+        *(("components-removed", s) for s in ("maxsim", "maxsim-symmetric", "pooled")),
         ("lexical", "tfidf"),
         ("translation-memory", "tfidf"),
     }
@@ -90,6 +93,14 @@ def test_training_learns(world, tmp_path):
     values = losses(run, recipe)
     assert values[200, names.LOSS_TRANSPORT] < 0.9 * values[5, names.LOSS_TRANSPORT]
     assert values[200, names.VALID_SUCCESS_AT_1] > values[0, names.VALID_SUCCESS_AT_1] + 0.2
+    assert status.verdicts == []
+
+
+def test_a_language_that_drifts_under_its_own_mean_has_not_collapsed(world, tmp_path):
+    """Its offset makes all raw tokens alike, and the verdict must look past it."""
+    changes = {"cost__centre": "language-mean", "evaluation__centre": "language-mean", "training__max_steps": 200}
+    _, _, status = run_once(world, tmp_path, **changes, training__validate_every=200)
+    assert status.objective > 0.9
     assert status.verdicts == []
 
 
@@ -147,8 +158,9 @@ def _train_until_killed(recipe, store, path):
         {"batch.length_window": 7},
         {"student.dropout": 0.1},
         {"batch.tokens": 600, "batch.length_window": 7, "student.max_tokens": 24},
+        {"training.micro_groups": 1, "student.dropout": 0.1, "training.precision": "bf16"},
     ],
-    ids=["mid-window", "dropout", "tokens"],
+    ids=["mid-window", "dropout", "tokens", "accumulation"],
 )
 def test_a_killed_training_continues_bit_for_bit(world, tmp_path, changes):
     recipe = world.recipe.override(changes)
@@ -165,23 +177,26 @@ def test_a_killed_training_continues_bit_for_bit(world, tmp_path, changes):
     assert losses(killed, recipe) == losses(whole, recipe)
     first, second = (latest_checkpoint(run.trial(recipe.trial_id).checkpoint) / "model.safetensors" for run in (killed, whole))
     assert first.read_bytes() == second.read_bytes()
+    first, second = (run.trial(recipe.trial_id).checkpoint / "best" for run in (killed, whole))
+    for name in ("model.safetensors", "position.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def test_a_kill_between_report_and_checkpoint_loses_no_row(world, tmp_path, monkeypatch):
     """At the last step: the report is written, the checkpoint is not; the resumed trial must end with the same rows."""
     run, recipe = RunFolder(tmp_path), world.recipe
-    save = trial_module.save_checkpoint
+    save = distillation.save_checkpoint
 
     def die_at_the_end(folder, state, *rest):
         if state.step == 20:
             raise KeyboardInterrupt
         return save(folder, state, *rest)
 
-    monkeypatch.setattr(trial_module, "save_checkpoint", die_at_the_end)
+    monkeypatch.setattr(distillation, "save_checkpoint", die_at_the_end)
     with pytest.raises(KeyboardInterrupt):
         run_trial(recipe, Resources(), world.store, run)
     assert run.trial(recipe.trial_id).read_status().state == "stopped"
-    monkeypatch.setattr(trial_module, "save_checkpoint", save)
+    monkeypatch.setattr(distillation, "save_checkpoint", save)
     status = run_trial(recipe, Resources(), world.store, run)
     whole = RunFolder(tmp_path / "whole")
     assert status.objective == run_trial(recipe, Resources(), world.store, whole).objective
@@ -219,6 +234,29 @@ def test_the_objective_may_be_of_languages_that_are_not_in_training(world, tmp_p
     by_language = evaluator.success_at_1(evaluator.clouds(student), world.recipe.evaluation.scorer)
     assert other.objective == pytest.approx((by_language["ha"] + by_language["yo"]) / 2)
     assert own.objective == pytest.approx(by_language["sw"])
+
+
+def test_the_best_student_is_evaluated_where_it_is_asked_for(world, tmp_path):
+    changes = {"training__validate_every": 5, "training__max_steps": 30, "training__schedule": "constant"}
+    changes["training__projection_learning_rate"] = 0.5  # learns, and forgets again
+    run, recipe, _ = run_once(world, tmp_path, **changes)
+    valid = {step: value for (step, name), value in losses(run, recipe).items() if name == names.VALID_SUCCESS_AT_1 and step > 0}
+    best = min(valid, key=lambda step: (-valid[step], step))
+    assert valid[best] > valid[30], "the case is chosen so"
+    other_run, other, _ = run_once(world, tmp_path, **changes, training__evaluate_checkpoint="best")
+    assert other.trial_id != recipe.trial_id
+    assert losses(other_run, other) == losses(run, recipe)
+    stages = trial_module.prepare(recipe, world.store)
+    evaluator = trial_module.make_evaluator(recipe, stages, "test")
+    for one, asked, step in ((run, recipe, 30), (other_run, other, best)):
+        folder = one.trial(asked.trial_id)
+        paths = [path for path in folder.checkpoint.iterdir() if json.loads((path / "position.json").read_text())["step"] == step]
+        student = trial_module.load_student(paths[0])
+        rows = pq.read_table(folder.queries)
+        expected = evaluator.outcomes(evaluator.clouds(student), evaluator.sample_clouds(student))
+        assert rows.slice(0, len(expected)).equals(expected.select(rows.column_names).cast(rows.schema))
+        assert {path.name for path in folder.checkpoint.iterdir()} == {"step-00000030", "best"}
+        assert not list(folder.checkpoint.glob("*/optimizer.pt"))
 
 
 def test_the_untrained_control_is_evaluated_as_it_was_initialised(world, tmp_path):

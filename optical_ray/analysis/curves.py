@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optical_ray.analysis.design import Cell
 from optical_ray.analysis.outcomes import SUCCESS, Outcomes, count_sentences, relevant_ids
-from optical_ray.analysis.sources import MEAN_REMOVED, STUDENT, Sources
+from optical_ray.analysis.sources import REMOVED, STUDENT, Sources
 from optical_ray.analysis.summary import IN_TRAINING, LANGUAGE, SMALLEST, UNSEEN, group_languages
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
 
@@ -84,11 +84,11 @@ class ScorerRow:
 
 
 def scorer_rows(sources: Sources, cells: Iterable[Cell], bootstrap: QueryBootstrap) -> list[ScorerRow]:
-    """The arms at the largest k under every stored scorer, as they are and with each language's mean vector removed."""
+    """The arms at the largest k under every stored scorer, as they are and with what tells languages apart removed."""
     rows = []
     for cell in largest_cells(cells):
         for system in sources.systems():
-            if system.name in (STUDENT, MEAN_REMOVED):
+            if system.name == STUDENT or system.name in REMOVED:
                 outcomes = sources.student(cell.trials, system.scorer, system.name)
                 values = {name: found.at(SUCCESS) for name, found in outcomes.items() if name in cell.trained}
                 if values:

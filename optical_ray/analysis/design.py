@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from optical_ray.analysis.load import Run, Trial, flatten
+from optical_ray.runs.names import LOSS_OF_TERM
 
-ARM_FIELDS = ("objective.transport", "objective.contrastive", "training.max_steps")
+STEPS_FIELD = "training.max_steps"
+ARM_FIELDS = (*(f"objective.{term}" for term in LOSS_OF_TERM), STEPS_FIELD)
 """Shown as the arm and the steps."""
 SIZE_FIELD = "languages.size"
 """Shown as k."""

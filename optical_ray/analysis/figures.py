@@ -23,9 +23,15 @@ LINE_STYLES = (":", "--", "-", "-.")
 
 TRAINING_PANELS = (
     ("loss-transport", names.LOSS_TRANSPORT, "Transport loss", "<T, C>, cosine distance"),
+    ("loss-greedy", names.LOSS_GREEDY, "Greedy matching", "squared distance of matched tokens"),
+    ("loss-argmax", names.LOSS_ARGMAX, "Nearest token", "cosine distance"),
+    ("loss-pooled-mse", names.LOSS_POOLED_MSE, "Pooled MSE", "squared distance of mean tokens"),
     ("loss-contrastive", names.LOSS_CONTRASTIVE, "Contrastive loss", "InfoNCE, nats per pair"),
+    ("loss-score-kl", names.LOSS_SCORE_KL, "Score distillation", "KL, nats per pair"),
+    ("loss-english", names.LOSS_ENGLISH, "English term", "in the unit of its kind"),
     ("plan-entropy", names.TRANSPORT_ENTROPY, "Normalised plan entropy", "1 = the independent plan"),
     ("within-sentence-cosine", names.WITHIN_SENTENCE_COSINE, "Within-sentence cosine", "mean cosine of two tokens"),
+    ("english-drift", names.ENGLISH_DRIFT, "English drift", "cosine distance of pooled English from the teacher's"),
 )
 K_PANELS = (
     ("k-smallest", SMALLEST, "Smallest set"),

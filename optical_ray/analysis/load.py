@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from optical_ray.errors import OpticalError, RunFolderError
 from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.names import LOSS_OF_TERM, name_arm
 from optical_ray.runs.schemas import QUERIES, SweepRecord, TrialStatus
 
 Curve = tuple[tuple[int, float], ...]
@@ -57,13 +58,12 @@ class Trial:
 
     @cached_property
     def arm(self) -> str:
-        """As `Recipe.arm`: `OT`, `OT + contrastive`, `contrastive`, `none` (the untrained control); `unknown` without a recipe."""
+        """As `Recipe.arm`: `OT`, `OT + contrastive`, `greedy`, ..., `none` (the untrained control); `unknown` without a recipe."""
         if not self.fields:
             return "unknown"  # an unreadable recipe must not pass for the untrained control
         if not self.fields.get("training.max_steps", 1):
             return "none"
-        weights = (("OT", self.fields.get("objective.transport")), ("contrastive", self.fields.get("objective.contrastive")))
-        return " + ".join(name for name, weight in weights if weight) or "none"
+        return name_arm({term: self.fields.get(f"objective.{term}") for term in LOSS_OF_TERM})
 
     @cached_property
     def languages(self) -> frozenset[str] | None:

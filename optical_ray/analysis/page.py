@@ -23,7 +23,7 @@ from optical_ray.analysis.design import PartView, best_of_search, short, show, v
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import MEASURES
 from optical_ray.analysis.phrases import bracket, languages, number, plural, signed
-from optical_ray.analysis.sources import LEXICAL, MEAN_REMOVED, STUDENT
+from optical_ray.analysis.sources import LEXICAL, REMOVED, STUDENT
 from optical_ray.analysis.style import Panel
 from optical_ray.analysis.table import GROUPS, marks_of, shows_test
 from optical_ray.retrieval.intervals import Interval
@@ -198,18 +198,19 @@ def _language_table(analysis: Analysis) -> TableView:
 def _scorer_table(analysis: Analysis) -> TableView:
     columns = [
         (system, scorer)
-        for system in (STUDENT, MEAN_REMOVED)
+        for system in (STUDENT, *REMOVED)
         for scorer in dict.fromkeys(r.scorer for r in analysis.scorers if r.system == system)
     ]
     rows = []
     for series in dict.fromkeys(row.series for row in analysis.scorers):
         by = {(row.system, row.scorer): row.interval for row in analysis.scorers if row.series == series}
         rows.append((Cell(series), *[_interval(by.get(column)) for column in columns]))
-    headers = ("arm", *[scorer + (", means removed" if system == MEAN_REMOVED else "") for system, scorer in columns])
+    headers = ("arm", *[scorer + (f", {REMOVED[system]}" if system in REMOVED else "") for system, scorer in columns])
     k = max((row.k for row in analysis.scorers), default=0)
     caption = (
         f"Success@1 at k = {k} on the languages in training under every stored scorer. "
-        "Means removed: each language's mean vector is subtracted first (training-less; LIR, arXiv 2109.04727). "
+        "Means removed: each language's mean vector is subtracted first, that of the very queries or of training rows; components removed: "
+        "its first principal components, of training rows, are projected out (LIR, arXiv 2109.04727). All are training-less. "
         f"Every comparison above uses {analysis.sources.scorer}, which the recipe named beforehand."
     )
     return TableView("scorers", caption, headers, tuple(rows))

@@ -10,6 +10,12 @@ from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, count_sentences, index_outcomes, relevant_ids
 
 STUDENT, MEAN_REMOVED, LEXICAL, MEMORY = "student", "mean-removed", "lexical", "translation-memory"
+REMOVED = {
+    MEAN_REMOVED: "means removed",
+    "mean-removed-train": "training means removed",
+    "components-removed": "components removed",
+}
+"""Systems that are a student with what tells its language apart taken out, and what tables call the removal."""
 DEFAULT_TASK = "bitext"
 DEFAULT_SCORER = "maxsim"  # EvaluationConfig.scorer's default, for a base recipe that does not say
 

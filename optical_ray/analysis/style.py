@@ -112,7 +112,8 @@ def colours_of(series: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
     for name, arm in dict(series).items():
         colour = ARM_COLOURS.get(arm)
         if colour is None or colour in used:
-            colour = spare[len(found) % len(spare)]
+            unused = [other for other in spare if other not in used]
+            colour = (unused or spare)[len(found) % len(unused or spare)]
         used.add(colour)
         order = list(ARM_COLOURS)
         marker = MARKERS[order.index(arm)] if arm in order and colour == ARM_COLOURS[arm] else MARKERS[(len(found) + 3) % len(MARKERS)]

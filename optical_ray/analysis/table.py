@@ -10,7 +10,7 @@ from rich.text import Text
 from optical_ray.analysis.analyse import Analysis, analyse
 from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.compare import AGAINST_FLOOR
-from optical_ray.analysis.design import ARM_FIELDS, PartView, best_of_search, short, show, varying_fields
+from optical_ray.analysis.design import STEPS_FIELD, PartView, best_of_search, short, show, varying_fields
 from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.outcomes import SUCCESS, relevant_ids
 from optical_ray.analysis.phrases import describe_size, languages, plural, signed
@@ -80,7 +80,7 @@ def _part_table(analysis: Analysis, part: PartView) -> Table:
     for trial in part.trials:
         cells = [trial.trial_id[:SHORT_ID], "untrained" if trial.arm == "none" else trial.arm, show(trial.k)]
         cells += [show(trial.fields.get(name)) for name in fields]
-        cells += [show(trial.fields.get(ARM_FIELDS[2]))] if len(steps) > 1 else []
+        cells += [show(trial.fields.get(STEPS_FIELD))] if len(steps) > 1 else []
         cells.append(_share(trial.status.objective if trial.status else None))
         cells += [_interval(analysis.success(trial, group)) if shows_test(part, trial) else "" for group in groups]
         cells += [notes[trial.trial_id]] if any(notes.values()) else []

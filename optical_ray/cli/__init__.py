@@ -103,6 +103,18 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart-0123456789ab")
     report.add_argument("--out", type=Path, default=None, help="where to write (default: RUN/report)")
 
+    export = verbs.add_parser(
+        "export",
+        help="a finished trial's student as a model folder for other tools",
+        description="Write the student of a finished trial as Sentence-Transformers and PyLate read it, with a model card.",
+    )
+    export.set_defaults(run="export:export")
+    export.add_argument(
+        "trial", type=Path, metavar="RUN/TRIAL", help="a trial's folder, such as runs/NAME/trials/ID; or a run that has one trial"
+    )
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; must not be there yet")
+    export.add_argument("--force", action="store_true", help="replace what an earlier export wrote there")
+
     recipe = verbs.add_parser("recipe", help="what a recipe holds").add_subparsers(dest="action", required=True, metavar="ACTION")
     fields = recipe.add_parser(
         "fields", help="every field, its type, default and meaning", description="Every recipe field with type, default, unit and meaning."

@@ -133,7 +133,7 @@ def show(options: argparse.Namespace) -> None:
 
 def _show_tokens(console: Console, corpus: Corpus, path: str) -> None:
     from optical_ray.data.token_counts import SAMPLE_ROWS, count_tokens  # transformers takes seconds to import
-    from optical_ray.encoders.teacher import load_tokenizer
+    from optical_ray.encoders.pretrained import load_tokenizer
 
     console.print(f"\nTokens by {path}, counted on about {SAMPLE_ROWS:,} rows of each language (± half a 95 % interval)", soft_wrap=True)
     table = Table("language", "tokens", "±", "tokens/word", "unknown", box=None)

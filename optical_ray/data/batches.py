@@ -1,12 +1,12 @@
 """From rows of the plan to tensors: the same functions feed one worker in process and many through Ray Data.
 
-B pairs of one worker, N student tokens, M teacher tokens, D dimensions.
+B pairs of one worker, N student tokens, M teacher tokens, K student tokens of the English side, D dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from optical_ray.data.plan import START, BatchPlan, Position
 from optical_ray.data.teacher_cache import TeacherTokens
-from optical_ray.data.token_shards import TokenReader, TokenSource
+from optical_ray.data.token_shards import TokenReader, TokenRules, TokenSource
 from optical_ray.encoders.teacher import Teacher
 from optical_ray.encoders.tokenizer import TokenTable
 
@@ -30,6 +30,9 @@ ARRAY_TYPES: Mapping[str, type[np.generic]] = {
     "teacher_ids": np.int32,
     "teacher_content": np.bool_,
     "teacher_offsets": np.int64,
+    "english_ids": np.int32,
+    "english_content": np.bool_,
+    "english_offsets": np.int64,
 }
 """What `RaggedBatch.to_arrays` may hold: bytes do not tell their type."""
 
@@ -52,10 +55,32 @@ class Batch:
     """Which English sentence, int64: equal ones are not each other's negatives."""
     language_B: Tensor
     """Index into the plan's languages, int64."""
+    english_ids_BK: Tensor | None = None
+    """The English sentences as the student's token ids, int64; None but for `objective.english`."""
+    english_attention_BK: Tensor | None = None
+    english_content_BK: Tensor | None = None
 
     def to(self, device: str) -> Self:
         """The batch on a device."""
-        return type(self)(*(getattr(self, name).to(device) for name in type(self).__dataclass_fields__))
+        return self._of_each(lambda side: side.to(device))
+
+    def part(self, pairs: slice) -> Self:
+        """Some of the pairs; views, padded as the batch is."""
+        return self._of_each(lambda side: side[pairs])
+
+    def _of_each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        sides = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(side) for name, side in sides.items() if side is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """The foreign side alone."""
+
+    ids_BN: Tensor
+    attention_BN: Tensor
+    content_BN: Tensor
+    language_B: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +96,17 @@ class UntaughtBatch:
     teacher_content_BM: Tensor
     english_B: Tensor
     language_B: Tensor
+    english_ids_BK: Tensor | None = None
+    english_attention_BK: Tensor | None = None
+    english_content_BK: Tensor | None = None
 
     def teach(self, teacher: Teacher, device: str) -> Batch:
         """The batch on a device, its English side encoded there."""
-        english = (self.teacher_ids_BM, self.teacher_attention_BM, self.teacher_content_BM)
-        teacher_BMD, mask_BM = teacher.encode_ids(*(side.to(device) for side in english))
-        student = (self.ids_BN.to(device), self.attention_BN.to(device), self.content_BN.to(device))
-        return Batch(*student, teacher_BMD, mask_BM, self.english_B.to(device), self.language_B.to(device))
+        taught = (self.teacher_ids_BM, self.teacher_attention_BM, self.teacher_content_BM)
+        teacher_BMD, mask_BM = teacher.encode_ids(*(side.to(device) for side in taught))
+        english = (self.english_ids_BK, self.english_attention_BK, self.english_content_BK)
+        batch = Batch(self.ids_BN, self.attention_BN, self.content_BN, teacher_BMD, mask_BM, self.english_B, self.language_B, *english)
+        return batch.to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +118,22 @@ class RaggedBatch:
     student: TokenTable
     teacher: TokenTable | None
     """The English sentences as token ids of a teacher that encodes on the worker; None where its vectors are read, or none is asked for."""
+    english: TokenTable | None = None
+    """The English sentences as the student's token ids; None where no term asks for them."""
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Flat arrays by name."""
         arrays: dict[str, NDArray[Any]] = {"language": self.language_B, "english": self.english_B}
         arrays |= _flatten("student", self.student)
-        return arrays if self.teacher is None else arrays | _flatten("teacher", self.teacher)
+        for side, table in (("teacher", self.teacher), ("english", self.english)):
+            arrays |= {} if table is None else _flatten(side, table)
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RaggedBatch:
         """What `to_arrays` gave."""
-        teacher = _table("teacher", arrays) if "teacher_ids" in arrays else None
-        return cls(arrays["language"], arrays["english"], _table("student", arrays), teacher)
+        teacher, english = (_table(side, arrays) if f"{side}_ids" in arrays else None for side in ("teacher", "english"))
+        return cls(arrays["language"], arrays["english"], _table("student", arrays), teacher, english)
 
 
 def _flatten(side: str, table: TokenTable) -> dict[str, NDArray[Any]]:
@@ -119,21 +152,23 @@ class PairSource:
         student: Tokens of the foreign side.
         teacher: The folder of the teacher's tokens; or the English side as token ids, to be encoded on the worker; None: the foreign side
             alone.
+        english: The English side as the student's token ids; None: no term asks for it.
     """
 
-    def __init__(self, languages: Sequence[str], student: TokenSource, teacher: Path | TokenSource | None) -> None:
-        self.languages, self._student, self._teacher = tuple(languages), student, teacher
-        self._readers: dict[str, TokenReader] = {}
+    def __init__(
+        self, languages: Sequence[str], student: TokenSource, teacher: Path | TokenSource | None, english: TokenSource | None = None
+    ) -> None:
+        self.languages, self._student, self._teacher, self._english = tuple(languages), student, teacher, english
+        self._readers: dict[TokenRules, TokenReader] = {}
         self._vectors: TeacherTokens | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.languages, self._student, self._teacher)
+        return type(self), (self.languages, self._student, self._teacher, self._english)
 
     def _tokens(self, source: TokenSource) -> TokenReader:
-        side = source.rules.side
-        if side not in self._readers:
-            self._readers[side] = TokenReader(source, self.languages)
-        return self._readers[side]
+        if source.rules not in self._readers:
+            self._readers[source.rules] = TokenReader(source, self.languages)
+        return self._readers[source.rules]
 
     def english_ids(self, language: NDArray[np.int16], row: NDArray[np.int32]) -> NDArray[np.int32]:
         """Which English sentence each pair translates, int32 [pairs]."""
@@ -146,18 +181,19 @@ class PairSource:
         """
         language, row = plan.draw(window)
         block = self._tokens(self._student).gather(language, row)
-        english = self._tokens(self._teacher).gather(language, row).tokens if isinstance(self._teacher, TokenSource) else None
+        taught = self._tokens(self._teacher).gather(language, row).tokens if isinstance(self._teacher, TokenSource) else None
+        english = None if self._english is None else self._tokens(self._english).gather(language, row).tokens
         batches = plan.deal(window, block.tokens.lengths)
         parts = [_part(places, plan.batch.group, rank, workers) for places in batches]
         own = np.concatenate(parts)  # all of the window at once, then views: a gather a batch takes twice the time
         language, english_ids, student = language[own], block.english_id[own], block.tokens.take(own)
-        english = None if english is None else english.take(own)
+        taught, english = (None if side is None else side.take(own) for side in (taught, english))
         pairs, end = window * plan.batch.window_pairs, 0
         for turn, (places, part) in enumerate(zip(batches, parts, strict=True), start=1):
             start, end = end, end + len(part)
             pairs += len(places)
-            teacher = None if english is None else english.slice(start, end)
-            batch = RaggedBatch(language[start:end], english_ids[start:end], student.slice(start, end), teacher)
+            sides = (None if side is None else side.slice(start, end) for side in (taught, english))
+            batch = RaggedBatch(language[start:end], english_ids[start:end], student.slice(start, end), *sides)
             yield batch, Position(window, turn, pairs) if turn < len(batches) else Position(window + 1, 0, pairs)
 
     def read(self, plan: BatchPlan, start: Position, rank: int = 0, workers: int = 1) -> Iterator[tuple[RaggedBatch, Position]]:
@@ -168,16 +204,19 @@ class PairSource:
                 if turn >= skipped:
                     yield item
 
-    def collate(self, batch: RaggedBatch) -> Batch | UntaughtBatch:
+    def collate(self, batch: RaggedBatch) -> Batch | UntaughtBatch | TextBatch:
         """Pad every side to its longest sentence; the teacher's vectors are read here, in the process that trains."""
         student = pad_tokens(batch.student)
+        if self._teacher is None:
+            return TextBatch(*student, torch.from_numpy(batch.language_B.astype(np.int64)))
         places = tuple(torch.from_numpy(ids.astype(np.int64)) for ids in (batch.english_B, batch.language_B))
+        english = () if batch.english is None else pad_tokens(batch.english)
         if batch.teacher is not None:
-            return UntaughtBatch(*student, *pad_tokens(batch.teacher), *places)
+            return UntaughtBatch(*student, *pad_tokens(batch.teacher), *places, *english)
         if self._vectors is None:
-            assert isinstance(self._teacher, Path), "a batch of pairs has a teacher's side"
+            assert isinstance(self._teacher, Path), "token ids come with the batch"
             self._vectors = TeacherTokens.open(self._teacher)
-        return Batch(*student, *pad_vectors(*self._vectors.gather(batch.english_B)), *places)
+        return Batch(*student, *pad_vectors(*self._vectors.gather(batch.english_B)), *places, *english)
 
 
 def _part(places: NDArray[np.int64], group: int, rank: int, workers: int) -> NDArray[np.int64]:
@@ -211,9 +250,13 @@ def _pad(flat: NDArray[Any], mask_BN: NDArray[np.bool_]) -> NDArray[Any]:
     return padded
 
 
+ReadBatches = Callable[[PairSource, BatchPlan, Position, int, int], Iterator[tuple[Any, Position]]]
+"""(source, plan, start, rank, workers) -> one worker's part of every global batch, collated, each with the position after it."""
+
+
 def read_batches(
     source: PairSource, plan: BatchPlan, start: Position = START, rank: int = 0, workers: int = 1
-) -> Iterator[tuple[Batch | UntaughtBatch, Position]]:
+) -> Iterator[tuple[Batch | UntaughtBatch | TextBatch, Position]]:
     """One worker's part of every global batch from a position on, read in this process."""
     for batch, after in source.read(plan, start, rank, workers):
         yield source.collate(batch), after

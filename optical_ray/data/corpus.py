@@ -119,6 +119,11 @@ class Corpus:
         """Rows of one split, by language; a language without any has 0."""
         return {tag: sum(facts["pairs"][split].values()) for tag, facts in self.manifest["facts"]["languages"].items()}
 
+    def sources(self, tags: Sequence[str]) -> tuple[str, ...]:
+        """Names of the sources that the training rows of some languages come from, sorted."""
+        facts = self.manifest["facts"]["languages"]
+        return tuple(sorted({source for tag in tags for source, count in facts[tag]["pairs"]["train"].items() if count}))
+
     @property
     def num_english(self) -> int:
         """English strings of the corpus: english_id runs from 0 to this; 0 where it holds text alone."""

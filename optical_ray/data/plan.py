@@ -79,11 +79,15 @@ class BatchPlan:
 
     def draw(self, window: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
         """(language, row) of every pair of one window, language by language: int16 index into `languages`, int32 row in stored order."""
+        before, after = self._drawn(window)
+        rows = [order.draw(int(start), int(end - start)) for order, start, end in zip(self._orders, before, after, strict=True)]
+        return np.repeat(np.arange(len(rows), dtype=np.int16), after - before), np.concatenate(rows)
+
+    def _drawn(self, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draws of each language before a window and up to its end."""
         first = window * self.batch.window_pairs
         before, after = (draws_of_first(total, self._shares) for total in (first, first + self.pairs_in(window)))
-        rows = [order.draw(int(start), int(end - start)) for order, start, end in zip(self._orders, before, after, strict=True)]
-        language = np.repeat(np.arange(len(rows), dtype=np.int16), after - before)
-        return language, np.concatenate(rows)
+        return before, after
 
     def deal(self, window: int, lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """The global batches of a window, in order: the places of their pairs among those of `draw`.
@@ -94,11 +98,36 @@ class BatchPlan:
         """
         generator = np.random.default_rng(derive_seed(self.seed, "plan-window", window))
         order = generator.permutation(len(lengths))
-        if self.batch.length_window > 1:
+        if self.batch.monolingual_share > 0:
+            order = self._group_by_language(window, order, lengths, generator)
+        elif self.batch.length_window > 1:
             order = order[np.argsort(lengths[order], kind="stable")]
         ends = self._ends(lengths[order])
         batches = np.split(order, ends[:-1])
         return [batches[turn] for turn in generator.permutation(len(batches))]
+
+    def _group_by_language(
+        self, window: int, order: NDArray[np.int64], lengths: NDArray[np.int64], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """A window's places group by group: `monolingual_share` of them of one language, the rest mixed; then sorted by their longest pair.
+
+        The number of a language's own groups is rounded at one random offset for all: right on average for each, and for the window.
+        """
+        group, share = self.batch.group, self.batch.monolingual_share
+        before, after = self._drawn(window)
+        count_L = after - before
+        language = np.repeat(np.arange(len(count_L)), count_L)[order]
+        wanted_L = np.diff(np.floor(np.cumsum(share * count_L / group) + generator.random()), prepend=0.0).astype(np.int64)
+        alone_L = np.minimum(wanted_L, count_L // group)
+        own = [order[language == place][: groups * group] for place, groups in enumerate(alone_L)]
+        rest = order[~np.isin(order, np.concatenate(own))]
+        if self.batch.length_window > 1:  # like lengths within a group, and groups of like lengths next to each other
+            own, rest = [part[np.argsort(lengths[part], kind="stable")] for part in own], rest[np.argsort(lengths[rest], kind="stable")]
+        groups = np.concatenate([*own, rest]).reshape(-1, group)
+        groups = groups[generator.permutation(len(groups))]
+        if self.batch.length_window > 1:
+            groups = groups[np.argsort(lengths[groups].max(1), kind="stable")]
+        return groups.flatten()
 
     def _ends(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where each batch ends among pairs in their order: after `pairs` of them, or where the next group would exceed `tokens`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from optical_ray.config import Config, where_field
 from optical_ray.errors import ConfigError
@@ -19,6 +19,9 @@ class BatchConfig(Config):
     """At most this many student tokens per step, padding included, over all workers, in whole groups; None: `pairs` pairs each step."""
     group: PositiveInt = 32
     """Consecutive pairs that are each other's contrastive negatives; a worker holds whole groups, so groups bound the number of workers."""
+    monolingual_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the groups whose pairs are all of one language (hybrid batches, arXiv 2408.10536), as far as a window holds `group` pairs of
+    a language; the other groups are mixed. Each language keeps its share of every window."""
     length_window: PositiveInt = 32
     """Steps' worth of pairs that are sorted by length, so that little is padded; a window's batches come in a seeded order. 1: none."""
     token_shards: bool = where_field(True)

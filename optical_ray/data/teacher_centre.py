@@ -18,7 +18,7 @@ from optical_ray.artifacts import Store, file_sha256, fingerprint, read_manifest
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.teacher_pieces import encode_texts
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
 from optical_ray.errors import NumericsError
 
 FORMAT = 2
@@ -50,18 +50,20 @@ def identify_model(folder: str, revision: str | None) -> dict[str, Any]:
     path = Path(folder)
     if not path.is_dir():
         return {"hub": folder, "revision": revision}
-    files = sorted(file for file in path.rglob("*") if file.suffix in {".json", ".safetensors", ".txt", ".model"})
+    files = sorted(file for file in path.rglob("*") if file.suffix in {".json", ".safetensors", ".txt", ".model", ".bin", ".metadata"})
     return {"files": {str(file.relative_to(path)): file_sha256(file) for file in files}}
 
 
 def teacher_inputs(corpus: Corpus, config: TeacherConfig, folder: str) -> dict[str, Any]:
     """What the teacher's tokens of a corpus depend on; the encoder lies in `folder`."""
+    form = describe_form(folder, config)
     return {
         "format": FORMAT,
         "corpus": corpus.fingerprint,
         "model": identify_model(folder, config.revision),
-        "prefix": config.prefix,
-        "max_tokens": config.max_tokens,
+        "projection": config.projection,
+        "prefix": form.prefix,
+        "max_tokens": form.max_tokens,
     }
 
 

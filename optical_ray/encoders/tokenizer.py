@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +22,7 @@ from optical_ray.errors import ModelError
 
 log = logging.getLogger(__name__)
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+_UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class TokenizerConfig(Config):
@@ -99,14 +101,39 @@ class TokenTable:
         return cls(ids, content, np.concatenate([[0], lengths.cumsum()]))
 
 
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """How a model reads one kind of text."""
+
+    prefix: str
+    """Put before every text; see `split_marker`. Carries no mass."""
+    max_tokens: int
+    """Length limit, special tokens, marker and prefix included."""
+
+
+def split_marker(tokenizer: PreTrainedTokenizerBase, prefix: str) -> tuple[str, str]:
+    """The marker that a prefix begins with, empty where it begins with none, and the text behind it.
+
+    ColBERT puts one token behind CLS that says whether a query or a document follows ("[Q] ", "[unused1]"; Khattab & Zaharia 2020), as an
+    id and not as text, which most tokenizers would take apart. A prefix begins with a marker when it begins with an added token of the
+    tokenizer, or with one of BERT's unused tokens that is in its vocabulary. "query: " is text.
+    """
+    unused = _UNUSED.match(prefix)
+    added = [token for token in tokenizer.get_added_vocab() if prefix.startswith(token)]
+    marker = max(added, key=len) if added else unused.group() if unused else ""
+    if not marker or tokenizer.backend_tokenizer.token_to_id(marker) is None:
+        return "", prefix
+    return marker, prefix.removeprefix(marker).lstrip()
+
+
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, prefix: str = "") -> TokenTable:
-    """Token ids of texts, special tokens included, cut to `max_tokens`; special and prefix tokens are not content.
+    """Token ids of texts, special tokens included, cut to `max_tokens`; special, marker and prefix tokens are not content.
 
     Args:
         tokenizer: A fast tokenizer (its offsets tell the prefix from the text).
         texts: UTF-8 strings, not empty.
-        max_tokens: Length limit, special tokens included.
-        prefix: Put before every text, such as "query: "; carries no mass.
+        max_tokens: Length limit, special tokens and marker included.
+        prefix: Put before every text, such as "query: ", or a marker such as "[D] " (see `split_marker`); carries no mass.
 
     Raises:
         ModelError: the tokenizer is not a fast one.
@@ -116,8 +143,9 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
         raise ModelError(
             f"{tokenizer.name_or_path}: its tokenizer has no fast form (tokenizer.json); convert it with transformers and save it"
         )
+    marker, prefix = split_marker(tokenizer, prefix) if prefix else ("", prefix)
     # Asked directly: what PreTrainedTokenizerBase makes of the answer costs as much as the answer.
-    backend.enable_truncation(max_tokens, direction=tokenizer.truncation_side)
+    backend.enable_truncation(max_tokens - bool(marker), direction=tokenizer.truncation_side)
     backend.no_padding()
     encode = backend.encode_batch if prefix else backend.encode_batch_fast  # the fast one has no offsets
     encodings = encode([prefix + text for text in texts])
@@ -127,4 +155,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
     content = np.fromiter(chain.from_iterable(encoding.special_tokens_mask for encoding in encodings), np.int8, total) == 0
     if prefix:
         content &= np.fromiter((end for encoding in encodings for _, end in encoding.offsets), np.int64, total) > len(prefix)
-    return TokenTable(np.fromiter(chain.from_iterable(ids), np.int32, total), content, np.concatenate([[0], lengths.cumsum()]))
+    table = TokenTable(np.fromiter(chain.from_iterable(ids), np.int32, total), content, np.concatenate([[0], lengths.cumsum()]))
+    identity = backend.token_to_id(marker) if marker else None
+    return table if identity is None else _insert_marker(table, identity)
+
+
+def _insert_marker(table: TokenTable, marker: int) -> TokenTable:
+    """Behind the first token of every text, as PyLate does."""
+    places = np.minimum(table.offsets[:-1] + 1, table.offsets[1:])
+    ids = np.insert(table.ids, places, marker)
+    content = np.insert(table.content, places, False)
+    return TokenTable(ids, content, table.offsets + np.arange(len(table.offsets)))

@@ -1,4 +1,4 @@
-"""One distillation on two or more workers: Ray Train V2 holds the group together, Ray Data feeds each rank its part of the plan.
+"""One training on two or more workers: Ray Train V2 holds the group together, Ray Data feeds each rank its part of the plan.
 
 Every rank has a dataset of its own, made of its rows of the plan; nothing is split at run time (docs/decisions). The trial's own
 checkpoints and metrics are the truth: Train's folder is scratch.
@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.artifacts import Store
-from optical_ray.data.batches import ARRAY_TYPES, PairSource, RaggedBatch
+from optical_ray.data.batches import ARRAY_TYPES, PairSource, RaggedBatch, ReadBatches
 from optical_ray.data.plan import BatchPlan, Position
+from optical_ray.distillation import distil_worker
 from optical_ray.errors import OpticalError, TrialFailed
 from optical_ray.orchestration.session import DATA_CPUS
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder
-from optical_ray.stages import Stages
+from optical_ray.training.loop import Report
 from optical_ray.training.parallel import Parallel
-from optical_ray.trial import Batches, Report, distil_worker
 
 PAIRS_PER_TASK = 65536
 """Windows of about so many pairs are one task: few enough tasks that a long plan is laid out in no time."""
@@ -51,14 +51,23 @@ POLL_SECONDS = 0.25
 """Between two looks for reports."""
 
 
+Worker = Callable[[Resources, Store, TrialFolder, Report, Parallel, ReadBatches], None]
+"""What each data-parallel worker does, from the newest checkpoint in the folder; the main one appends reports to the folder's metrics."""
+
+
 def distil_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:
+    """The training of a trial on `resources.workers` workers (`run_workers`)."""
+    run_workers(functools.partial(distil_worker, recipe), resources, store, folder, report)
+
+
+def run_workers(worker: Worker, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:
     """Train on `resources.workers` workers, inside a `ray_session`; same global batches and, to rounding, the same losses as one worker.
 
     Args:
-        recipe: What to train.
+        worker: Travels to every worker: a function of a module, or a `functools.partial` of one with plain data.
         resources: How many workers, their threads and GPUs.
         store: Holds the artifacts; every worker must see it, and the folder.
-        folder: The trial's; its newest checkpoint is where the workers start.
+        folder: Of this training; its newest checkpoint is where the workers start.
         report: Called in this thread for each report that the main worker has written; what it raises ends the training.
 
     Raises:
@@ -72,7 +81,7 @@ def distil_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: 
     trainer = TorchTrainer(
         _work,
         train_loop_config={
-            "recipe": recipe.to_dict(),
+            "worker": pickle.dumps(worker),
             "resources": resources.to_dict(),
             "store": str(store.root.resolve()),
             "folder": str(folder.path.resolve()),
@@ -84,7 +93,7 @@ def distil_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: 
             use_gpu=resources.device == "cuda",
             resources_per_worker={"CPU": resources.threads} | ({"GPU": resources.gpus_per_worker} if resources.device == "cuda" else {}),
         ),
-        run_config=ray.train.RunConfig(name=recipe.trial_id, storage_path=str(scratch)),
+        run_config=ray.train.RunConfig(name=folder.trial_id.lstrip("."), storage_path=str(scratch)),
     )
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="train") as executor:
@@ -153,21 +162,19 @@ def _work(config: Mapping[str, Any]) -> None:
     with contextlib.suppress(FileNotFoundError):  # Train moves to a folder of its own; relative paths of a recipe are the driver's
         os.chdir(config["cwd"])
     ray.remote(_import).options(num_cpus=DATA_CPUS / (2 * ray.train.get_context().get_world_size())).remote()
-    recipe, resources = Recipe.parse(config["recipe"], "recipe"), Resources.parse(config["resources"], "resources")
+    worker: Worker = pickle.loads(config["worker"])
+    resources = Resources.parse(config["resources"], "resources")
     folder = TrialFolder(Path(config["folder"]))
     context = ray.train.get_context()
     device = str(ray.train.torch.get_device()) if resources.device == "cuda" else "cpu"
     parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
     assert parallel.workers == resources.workers
 
-    def open_batches(stages: Stages, start: Position) -> Batches:
-        return read_rank(stages.source(), stages.plan, start, parallel.rank, parallel.workers)
-
     def look_for_stop(step: int, metrics: Mapping[str, float]) -> None:
         if (folder.path / SCRATCH / STOP).exists():
             raise _Stopped(f"at step {step}")
 
-    distil_worker(recipe, resources, Store(Path(config["store"])), folder, look_for_stop, parallel, open_batches)
+    worker(resources, Store(Path(config["store"])), folder, look_for_stop, parallel, read_rank)
 
 
 def _import() -> None:
@@ -192,7 +199,7 @@ def _read_window(windows: pa.Table, source: bytes, plan: BatchPlan, start: Posit
         yield pa.Table.from_pylist(rows)
 
 
-def read_rank(source: PairSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Batches:
+def read_rank(source: PairSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[tuple[Any, Position]]:
     """One rank's part of every global batch from a position on, read by Ray Data, in the order of the plan.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import PositiveInt
 
 from optical_ray.config import Config
@@ -24,8 +26,11 @@ class EvaluationConfig(Config):
     """English candidates per language: the queries' translations and others of the split."""
     scorer: Scorer = "maxsim"
     """The scorer that `valid/Success@1` is computed with; all are stored."""
-    centre: bool = False
-    """Subtract the teacher's mean token from both sides before scoring, as the training cost does; false: raw tokens, as any index of
-    late interaction takes them."""
+    centre: Literal["none", "teacher-mean", "language-mean"] = "none"
+    """Subtracted before scoring, as by the training cost of the same name: nothing (raw tokens, as any index of late interaction takes
+    them); the teacher's mean token from both sides; or that from the candidates, and from the queries the student's mean token of their
+    language, on training rows of it (on the queries themselves where there are none)."""
+    components: PositiveInt = 1
+    """Principal components of a language that the system `components-removed` takes out."""
     seed: int = 0
     """Of the choice of queries and candidates; apart from the recipe's seed, so that seeds are compared on the same queries."""

@@ -14,13 +14,15 @@ from optical_ray.data.teacher_cache import TeacherVectors
 from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds, score
 from optical_ray.encoders.student import Student, StudentConfig
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
+from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.retrieval.measures import query_rows, rank_of_gold
-from optical_ray.retrieval.references import remove_mean
+from optical_ray.retrieval.removal import LanguageSamples, principal_components, remove_components, remove_mean
 from optical_ray.retrieval.tasks import BitextTask
 from optical_ray.runs import names
 from optical_ray.runs.schemas import QUERIES
 
 BATCH_TOKENS = 8192  # of one forward pass, padding included
+DRIFT_SENTENCES = 256  # English sentences that the drift is measured on, at most
 
 
 def encode_texts(student: Student, table: TokenTable, device: str = "cpu") -> TokenClouds:
@@ -48,7 +50,8 @@ def encode_texts(student: Student, table: TokenTable, device: str = "cpu") -> To
                 pieces[text] = states[line, : len(content)][content]
             done += len(chosen)
     student.train(was_training)
-    return TokenClouds(torch.cat(pieces), torch.tensor([len(piece) for piece in pieces]))
+    lengths = torch.tensor([len(piece) for piece in pieces], dtype=torch.int64)
+    return TokenClouds(torch.cat(pieces) if pieces else torch.empty(0, student.projection.out_features), lengths)
 
 
 def teacher_clouds(teacher: TeacherVectors, english_ids: Iterable[int]) -> TokenClouds:
@@ -58,7 +61,16 @@ def teacher_clouds(teacher: TeacherVectors, english_ids: Iterable[int]) -> Token
 
 
 class BitextEvaluator:
-    """Tasks with everything that does not change from student to student: query token ids and the teacher's candidate tokens."""
+    """Tasks with everything that does not change from student to student: token ids and the teacher's candidate tokens.
+
+    Args:
+        tasks: One for each language.
+        teacher: Tokens of (at least) the candidates, and of the samples' English side.
+        tokenizer: The student's.
+        student: Its prefix and length limit.
+        evaluation: What is subtracted before scoring, how many components are removed.
+        samples: Training rows of the tasks' languages; None: language means and components are those of the queries themselves.
+    """
 
     def __init__(
         self,
@@ -66,48 +78,101 @@ class BitextEvaluator:
         teacher: TeacherVectors,
         tokenizer: PreTrainedTokenizerBase,
         student: StudentConfig,
-        centre_D: Tensor | None,
+        evaluation: EvaluationConfig,
+        samples: LanguageSamples | None = None,
     ) -> None:
         self.tasks = list(tasks)
-        self.centre_D = centre_D
-        self._teacher = teacher
+        self._teacher, self._config, self._samples = teacher, evaluation, samples
+        self._centre_D = torch.from_numpy(teacher.centre)
         self._tables = [tokenize(tokenizer, task.query_texts, student.max_tokens, student.prefix) for task in tasks]
+        texts = () if samples is None else samples.texts
+        self._sample_tables = [tokenize(tokenizer, text, student.max_tokens, student.prefix) for text in texts]
+        english = {int(task.candidates[i]): task.candidate_texts[i] for task in tasks for i in task.gold}
+        self._english_ids = sorted(english)[:DRIFT_SENTENCES]
+        self._english = tokenize(tokenizer, [english[i] for i in self._english_ids], student.max_tokens, student.prefix)
         self._documents: dict[str, TokenClouds] = {}
 
     def clouds(self, student: Student, device: str = "cpu") -> list[TokenClouds]:
         """The student's query tokens, task by task."""
         return [encode_texts(student, table, device) for table in self._tables]
 
+    def sample_clouds(self, student: Student, device: str = "cpu") -> list[TokenClouds] | None:
+        """The student's tokens of the languages' samples, task by task; None where there are no samples."""
+        return None if self._samples is None else [encode_texts(student, table, device) for table in self._sample_tables]
+
+    def english_drift(self, student: Student, device: str = "cpu") -> float:
+        """Mean cosine distance, 0 to 2, of the student's pooled English from the teacher's of the same sentences; both centred by the
+        teacher's mean token. At most DRIFT_SENTENCES of the relevant sentences; NaN where no pair has tokens on both sides."""
+        found_QD = encode_texts(student, self._english, device).centred(self._centre_D).pool()
+        expected_QD = teacher_clouds(self._teacher, self._english_ids).centred(self._centre_D).pool()
+        told_Q = (found_QD.square().sum(1) > 0) & (expected_QD.square().sum(1) > 0)
+        return (1 - (found_QD * expected_QD).sum(1))[told_Q].mean().item()
+
     def documents(self, task: BitextTask) -> TokenClouds:
-        """The candidates as the teacher encodes them, centred and normalised; the same for every student, so kept."""
+        """The candidates as the teacher encodes them, centred as configured and normalised; the same for every student, so kept."""
         if task.language not in self._documents:
-            self._documents[task.language] = teacher_clouds(self._teacher, task.candidates).centred(self.centre_D)
+            centre_D = None if self._config.centre == "none" else self._centre_D
+            self._documents[task.language] = teacher_clouds(self._teacher, task.candidates).centred(centre_D)
         return self._documents[task.language]
 
-    def success_at_1(self, clouds: Sequence[TokenClouds], scorer: Scorer) -> dict[str, float]:
-        """Share of queries whose translation ranks first, by language."""
+    def _queries(self, cloud: TokenClouds, sample: TokenClouds) -> TokenClouds:
+        """Centred as configured and normalised."""
+        if self._config.centre == "language-mean":
+            return remove_mean(cloud, sample.vectors_TD.mean(0)).centred(None)
+        return cloud.centred(None if self._config.centre == "none" else self._centre_D)
+
+    def success_at_1(self, clouds: Sequence[TokenClouds], scorer: Scorer, samples: Sequence[TokenClouds] | None = None) -> dict[str, float]:
+        """Share of queries whose translation ranks first, by language. `samples` are read with `evaluation.centre=language-mean` alone."""
         found = {}
-        for task, cloud in zip(self.tasks, clouds, strict=True):
-            scores_QC = score(cloud.centred(self.centre_D), self.documents(task), [scorer])[scorer]
+        for task, cloud, sample in zip(self.tasks, clouds, _samples_or_queries(samples, clouds), strict=True):
+            scores_QC = score(self._queries(cloud, sample), self.documents(task), [scorer])[scorer]
             found[task.language] = (rank_of_gold(scores_QC, torch.from_numpy(task.gold)) == 1).double().mean().item()
         return found
 
-    def outcomes(self, clouds: Sequence[TokenClouds]) -> pa.Table:
-        """Per-query rows of the student, and of the student with language means removed on both sides; all scorers.
+    def outcomes(self, clouds: Sequence[TokenClouds], samples: Sequence[TokenClouds] | None = None) -> pa.Table:
+        """Per-query rows, all scorers, of the student and of the student with what tells its language apart removed (schema QUERIES).
 
-        The queries lose the mean token of these very queries, the English side the mean token of the teacher's training English.
+        `student`: centred as `evaluation.centre` says.
+        `mean-removed`: the queries lose the mean token of *these very test queries* (transductive: no label, but the test texts, were
+        used), the candidates the mean token of the teacher's training English.
+        `mean-removed-train`: likewise, but the queries lose the mean token of training rows of their language.
+        `components-removed` (LIR): the queries lose the principal components of training rows of their language, the candidates those of
+        the teacher's tokens of training English.
+        A language without training rows (or every one, where there are no samples) takes the queries, and the candidates, themselves.
+
+        Args:
+            clouds: What `clouds` gave.
+            samples: What `sample_clouds` gave.
         """
-        return pa.concat_tables(self._outcome_tables(clouds), promote_options="none").cast(QUERIES)
+        tables = self._outcome_tables(clouds, _samples_or_queries(samples, clouds))
+        return pa.concat_tables(tables, promote_options="none").cast(QUERIES)
 
-    def _outcome_tables(self, clouds: Sequence[TokenClouds]) -> Iterator[pa.Table]:
-        english_D = torch.from_numpy(self._teacher.centre)
-        for task, cloud in zip(self.tasks, clouds, strict=True):
-            documents = self.documents(task)
-            removed = documents if self.centre_D is not None else teacher_clouds(self._teacher, task.candidates).centred(english_D)
-            for scorer, scores_QC in score(cloud.centred(self.centre_D), documents, SCORERS).items():
-                yield query_rows(task, scores_QC, "student", scorer)
-            for scorer, scores_QC in score(remove_mean(cloud).centred(None), removed, SCORERS).items():
-                yield query_rows(task, scores_QC, "mean-removed", scorer)
+    def _outcome_tables(self, clouds: Sequence[TokenClouds], samples: Sequence[TokenClouds]) -> Iterator[pa.Table]:
+        count = self._config.components
+        of_english_RD: Tensor | None = None
+        if self._samples is not None and len(self._samples.english_ids):
+            of_english_RD = principal_components(teacher_clouds(self._teacher, self._samples.english_ids).vectors_TD, count)
+        for task, cloud, sample in zip(self.tasks, clouds, samples, strict=True):
+            raw = teacher_clouds(self._teacher, task.candidates)
+            centred = raw.centred(self._centre_D)
+            components_RD = principal_components(raw.vectors_TD, count) if of_english_RD is None else of_english_RD
+            systems = {
+                "student": (self._queries(cloud, sample), self.documents(task)),
+                "mean-removed": (remove_mean(cloud).centred(None), centred),
+                "mean-removed-train": (remove_mean(cloud, sample.vectors_TD.mean(0)).centred(None), centred),
+                "components-removed": (
+                    remove_components(cloud, principal_components(sample.vectors_TD, count)).centred(None),
+                    remove_components(raw, components_RD).centred(None),
+                ),
+            }
+            for system, (queries, documents) in systems.items():
+                for scorer, scores_QC in score(queries, documents, SCORERS).items():
+                    yield query_rows(task, scores_QC, system, scorer)
+
+
+def _samples_or_queries(samples: Sequence[TokenClouds] | None, clouds: Sequence[TokenClouds]) -> list[TokenClouds]:
+    found = clouds if samples is None else samples
+    return [sample if len(sample.vectors_TD) else cloud for sample, cloud in zip(found, clouds, strict=True)]
 
 
 def collapse_statistics(clouds: Sequence[TokenClouds]) -> dict[str, float]:

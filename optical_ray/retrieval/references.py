@@ -1,4 +1,4 @@
-"""The systems that stand beside every student: what characters alone reach, what training rows give away, language-mean removal."""
+"""The systems that stand beside every student: what characters alone reach, what training rows give away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from optical_ray.data.corpus import Corpus
-from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.retrieval.measures import query_rows
 from optical_ray.retrieval.tasks import BitextTask
 
@@ -63,12 +62,3 @@ def _vectorizer() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer  # here: scikit-learn takes a second to import
 
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True)
-
-
-def remove_mean(clouds: TokenClouds, mean_D: Tensor | None = None) -> TokenClouds:
-    """Per-language mean removal (LIR, arXiv 2109.04727): subtract a language's mean token, here of the very texts when none is given.
-
-    It uses no label and no training; weakly aligned encoders often gain more from it than from distillation.
-    """
-    mean_D = clouds.vectors_TD.mean(0) if mean_D is None else mean_D
-    return TokenClouds(clouds.vectors_TD - mean_D, clouds.lengths)

@@ -1,8 +1,30 @@
 """Metric names, in one place. `<family>/<measure>[/<group>]`; units in the comment where there is one."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 LOSS = "loss/total"
 LOSS_TRANSPORT = "loss/transport"  # <T, C>, cosine distance, mean over solved pairs of the global batch
+LOSS_GREEDY = "loss/greedy"  # squared distance of matched unit tokens, 0 to 4, mean over a pair's matches, then over pairs
+LOSS_ARGMAX = "loss/argmax"  # cosine distance of each student token to its nearest teacher token, mean over tokens, then over pairs
+LOSS_POOLED_MSE = "loss/pooled_mse"  # squared distance of unit mean tokens, 0 to 4, mean over pairs
 LOSS_CONTRASTIVE = "loss/contrastive"  # nats per pair
+LOSS_SCORE_KL = "loss/score_kl"  # nats per pair
+LOSS_ENGLISH = "loss/english"  # of the English side, in the unit of what `objective.english_by` names
+
+LOSS_OF_TERM = {
+    "transport": LOSS_TRANSPORT,
+    "greedy": LOSS_GREEDY,
+    "argmax": LOSS_ARGMAX,
+    "pooled_mse": LOSS_POOLED_MSE,
+    "contrastive": LOSS_CONTRASTIVE,
+    "score_kl": LOSS_SCORE_KL,
+    "english": LOSS_ENGLISH,
+}
+"""Metric of each term of the objective, by the term's weight in `ObjectiveConfig`."""
+LABEL_OF_TERM = {"transport": "OT", "pooled_mse": "pooled MSE", "score_kl": "score KL", "english": "English"}
+"""What tables and figures call a term, where that is not its field's own name."""
 
 TRANSPORT_CONVERGED = "transport/converged"  # share of pairs that met the tolerance
 TRANSPORT_ITERATIONS = "transport/iterations"  # median over solved pairs
@@ -13,15 +35,27 @@ TRANSPORT_COST_STD = "transport/cost_std"  # within a pair, cosine distance, mea
 TRANSPORT_EMPTY = "transport/empty_pairs"  # count
 TRANSPORT_SKIPPED = "transport/skipped_pairs"  # count of pairs with NaN or infinity (transport.on_nonfinite=skip)
 
-WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"  # raw tokens, mean over validation sentences
+# Both of the raw tokens; with `cost.centre=language-mean`, less the mean of their language.
+WITHIN_SENTENCE_COSINE = "student/within_sentence_cosine"  # mean over validation sentences
 COMMON_SHARE = "student/common_share"  # squared length of the mean unit token over validation sentences
+ENGLISH_DRIFT = "student/english_drift"  # cosine distance of pooled English, student's from teacher's, mean over validation sentences
 GRAD_NORM = "train/grad_norm"
 LEARNING_RATE = "train/learning_rate"  # of the body group
 STEP_SECONDS = "train/step_seconds"  # mean since the last report
 PAIRS_SEEN = "train/pairs_seen"
+SKIPPED_STEPS = "train/skipped_steps"  # count so far; reported where training.skip_nonfinite allows any
 
 VALID_SUCCESS_AT_1 = "valid/Success@1"  # mean over the languages in training; primary scorer; what searches may see
 VALID_SUCCESS_AT_1_UNSEEN = "valid/Success@1/unseen"
 
 PLAN_UNIFORM = "plan_uniform"  # verdict: epsilon too large for the cost's spread
 COLLAPSED = "collapsed"  # verdict: tokens of one sentence point the same way
+
+
+def name_arm(weights: Mapping[str, float | None]) -> str:
+    """What tables and figures call the terms whose weight is above 0: `OT + contrastive`; `none` where there is none.
+
+    Args:
+        weights: By term; terms that are not of LOSS_OF_TERM are ignored.
+    """
+    return " + ".join(LABEL_OF_TERM.get(term, term) for term in LOSS_OF_TERM if weights.get(term)) or "none"

@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 
 QUERIES = pa.schema(
     [
-        pa.field("system", pa.string(), nullable=False),  # student | lexical | mean-removed | random | ...
+        pa.field("system", pa.string(), nullable=False),  # student | mean-removed | mean-removed-train | components-removed | lexical | ...
         pa.field("task", pa.string(), nullable=False),  # bitext
         pa.field("split", pa.string(), nullable=False),  # valid | test
         pa.field("scorer", pa.string(), nullable=False),  # maxsim | maxsim-symmetric | pooled | tfidf

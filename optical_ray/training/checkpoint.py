@@ -1,6 +1,9 @@
 """Checkpoints: `checkpoint/step-00000200/`, whole or not at all. The newest whole one is where a killed trial continues.
 
-No random state is kept: every use of randomness in the loop is seeded by its step (`derive_seed(seed, "dropout", step, rank)`).
+`checkpoint/best/` is a copy of the one with the best validation, without its optimiser. It is written after the one that it copies, which
+stays until the next: so a kill in between is mended from there (`mend_best`), and the best never comes from steps that are to be redone.
+
+No random state is kept: every use of randomness in the loop is seeded by its step (`derive_seed(seed, "dropout", step, rank, group)`).
 """
 
 from __future__ import annotations
@@ -8,46 +11,76 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from safetensors.torch import load_file, save_file
 
 from optical_ray.artifacts import write_json
 from optical_ray.data.plan import Position
-from optical_ray.encoders.student import StudentConfig, load_student, save_student
+from optical_ray.training.centres import LanguageCentres
 from optical_ray.training.config import TrainingConfig
-from optical_ray.training.state import TrainingState, start_training
+from optical_ray.training.state import Best, M, TrainingState, start_training
 
 POSITION = "position.json"
 OPTIMIZER = "optimizer.pt"
+BEST = "best"
+CENTRES = "language_centres.safetensors"
 
 
-def save_checkpoint(
-    folder: Path, state: TrainingState, tokenizer: PreTrainedTokenizerBase, config: StudentConfig, facts: dict[str, float]
-) -> Path:
-    """Write the checkpoint of `state.step` beside the older ones, then drop those.
+def save_checkpoint(folder: Path, state: TrainingState[M], save_model: Callable[[M, Path], None], facts: dict[str, float]) -> Path:
+    """Write the checkpoint of `state.step` beside the older ones, then drop those; the best one is kept apart.
 
     Args:
-        folder: The trial's checkpoint folder.
+        folder: Of the training's checkpoints.
         state: What to save.
-        tokenizer: Saved beside the student, which is useless without it.
-        config: The student's prefix and length limit go with it.
+        save_model: Writes the model, and what it is useless without, into a folder.
         facts: Numbers to hand to whoever continues.
     """
     target = folder / f"step-{state.step:08d}"
     scratch = folder / f".{target.name}.scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    save_student(state.student, tokenizer, config, scratch)
+    save_model(state.model, scratch)
     torch.save(state.optimizer.state_dict(), scratch / OPTIMIZER)
-    write_json(scratch / POSITION, {"step": state.step, "plan": state.position._asdict(), "facts": facts})
+    if state.centres is not None:
+        save_file({"mean": state.centres.mean_LD, "seen": state.centres.seen_L}, scratch / CENTRES)
+    position = {
+        "step": state.step,
+        "plan": state.position._asdict(),
+        "micro_groups": state.micro_groups,
+        "skipped": state.skipped,
+        "best": None if state.best is None else state.best._asdict(),
+        "facts": facts,
+    }
+    write_json(scratch / POSITION, position)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
+    mend_best(folder)
     for older in folder.iterdir():
-        if older != target:
+        if older not in (target, folder / BEST):
             shutil.rmtree(older)
     return target
+
+
+def mend_best(folder: Path) -> None:
+    """Make `best/` a copy of the newest checkpoint, if that is the best one and no copy is there."""
+    newest = latest_checkpoint(folder)
+    if newest is None:
+        return
+    best = _read_position(newest)["best"]
+    target = folder / BEST
+    if best is None or f"step-{best['step']:08d}" != newest.name:
+        return
+    if (target / POSITION).is_file() and _read_position(target)["step"] == best["step"]:
+        return
+    scratch = folder / f".{BEST}.scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(newest, scratch, ignore=shutil.ignore_patterns(OPTIMIZER))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(scratch, target)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -56,16 +89,36 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_checkpoint(path: Path, config: TrainingConfig, device: str = "cpu") -> tuple[TrainingState, dict[str, float]]:
+def checkpoint_to_evaluate(folder: Path, which: Literal["last", "best"]) -> Path | None:
+    """The checkpoint that a finished training is judged by, or None. An untrained control has been validated once: its last is its best."""
+    best = folder / BEST
+    return best if which == "best" and (best / POSITION).is_file() else latest_checkpoint(folder)
+
+
+def load_checkpoint(
+    path: Path, load_model: Callable[[Path], M], config: TrainingConfig, device: str = "cpu"
+) -> tuple[TrainingState[M], dict[str, float]]:
     """The state as it was saved, and the facts saved with it. Tensors only (`weights_only`): a checkpoint cannot run code."""
-    position = json.loads((path / POSITION).read_text(encoding="utf-8"))
-    state = start_training(load_student(path).to(device), config)
+    position = _read_position(path)
+    state = start_training(load_model(path).to(device), config)
     state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, weights_only=True, map_location=device))
+    if (path / CENTRES).is_file():
+        centres = load_file(path / CENTRES, device=device)
+        state.centres = LanguageCentres(centres["mean"], centres["seen"])
     state.step = int(position["step"])
     state.position = Position(**position["plan"])
+    state.skipped = int(position["skipped"])
+    state.best = None if position["best"] is None else Best(**position["best"])
+    asked_for = [groups for groups in (position["micro_groups"], config.micro_groups) if groups is not None]
+    state.micro_groups = min(asked_for, default=None)
     return state, dict(position["facts"])
 
 
 def drop_optimizer(path: Path) -> None:
     """Forget the optimiser's state of a finished trial: two thirds of its disk."""
     (path / OPTIMIZER).unlink(missing_ok=True)
+
+
+def _read_position(path: Path) -> dict[str, Any]:
+    position: dict[str, Any] = json.loads((path / POSITION).read_text(encoding="utf-8"))
+    return position

@@ -1,103 +1,40 @@
 """What a batch costs. Sums over pairs divided by global counts: a pair's share never depends on the worker it sits on.
 
-B pairs of one worker, G pairs of a group, N student tokens, M teacher tokens, D dimensions.
+B pairs of one worker, G pairs of a group, N student tokens, L languages, D dimensions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch import Tensor
 
 from optical_ray.data.batches import Batch
 from optical_ray.runs import names
+from optical_ray.training.centres import LanguageCentres
 from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.parallel import Parallel
+from optical_ray.training.protocols import Encode, Priced
+from optical_ray.training.terms import count_pairs, price_terms
 from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.loss import transport_loss
 from optical_ray.transport.plan import Diagnostics, diagnose
 from optical_ray.transport.sinkhorn import SinkhornConfig
 
-NO_TOKEN = -2.0  # below every cosine, and finite: the pair is masked afterwards, and -inf would leave NaN gradients
+PLANS = "plans"  # of `Priced.kept`: TransportPlan.table
+LANGUAGE_SUMS = "language_sums"  # and LanguageCentres.sums, [L, D + 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """One step's outcome on this worker."""
+    """A worker's whole part of a global batch, priced at once."""
 
     total: Tensor
-    """What to call backward on: this worker's share of the global mean, times the number of workers (gradients are averaged)."""
+    """As in `Priced`."""
     scalars: dict[str, float]
     """Global means, equal on every worker, by metric name."""
-
-
-def contrastive_loss(scores_HGG: Tensor, english_B: Tensor, valid_B: Tensor, temperature: float) -> Tensor:
-    """InfoNCE (van den Oord et al. 2018) in both directions, nats per pair [B]; negatives are the other pairs of the group.
-
-    Pairs of the same English sentence are not each other's negatives. An invalid pair costs 0 and is nobody's negative.
-
-    Args:
-        scores_HGG: Score of each student sentence of a group (rows) against each teacher sentence of it (columns).
-        english_B: Which English sentence, int64; B = H * G.
-        valid_B: Both sides have tokens, bool.
-        temperature: Divides the scores.
-    """
-    groups, group = scores_HGG.shape[:2]
-    english_HG, valid_HG = english_B.view(groups, group), valid_B.view(groups, group)
-    scores_HGG = scores_HGG / temperature
-    same_HGG = english_HG[:, :, None] == english_HG[:, None, :]
-    excluded_HGG = (same_HGG | ~valid_HG[:, None, :] | ~valid_HG[:, :, None]) & ~torch.eye(
-        group, dtype=torch.bool, device=scores_HGG.device
-    )
-    scores_HGG = scores_HGG.masked_fill(excluded_HGG, -torch.inf)
-    target = torch.arange(group, device=scores_HGG.device).repeat(groups)
-    forward_B = cross_entropy(scores_HGG.flatten(0, 1), target, reduction="none")
-    backward_B = cross_entropy(scores_HGG.transpose(1, 2).flatten(0, 1), target, reduction="none")
-    return ((forward_B + backward_B) / 2).masked_fill(~valid_B, 0.0)
-
-
-def group_scores(
-    student_BND: Tensor,
-    student_mask_BN: Tensor,
-    teacher_BMD: Tensor,
-    teacher_mask_BM: Tensor,
-    group: int,
-    scorer: Literal["maxsim", "pooled"],
-) -> Tensor:
-    """Scores [H, G, G] of the student sentences of each group against the teacher sentences of it, differentiable.
-
-    MaxSim runs over real tokens only (ragged, no padding): the mean over a student sentence's tokens of the best teacher token. A sentence
-    without tokens scores 0.
-
-    Args:
-        student_BND: Tokens of length 1.
-        student_mask_BN: True at real tokens.
-        teacher_BMD: Tokens of length 1.
-        teacher_mask_BM: True at real tokens.
-        group: G; B is a multiple of it.
-        scorer: As the evaluation's of the same name.
-    """
-    if scorer == "pooled":
-        student_BD, teacher_BD = _mean_tokens(student_BND, student_mask_BN), _mean_tokens(teacher_BMD, teacher_mask_BM)
-        return student_BD.view(-1, group, student_BD.shape[1]) @ teacher_BD.view(-1, group, teacher_BD.shape[1]).transpose(1, 2)
-    scores = []
-    for first in range(0, len(student_BND), group):
-        part = slice(first, first + group)
-        lengths_G, teacher_lengths_G = student_mask_BN[part].sum(1), teacher_mask_BM[part].sum(1)
-        similarity_TT = teacher_BMD[part][teacher_mask_BM[part]] @ student_BND[part][student_mask_BN[part]].T
-        best_GT = torch.segment_reduce(similarity_TT, "max", lengths=teacher_lengths_G, axis=0, initial=NO_TOKEN)
-        owner_T = torch.repeat_interleave(torch.arange(len(lengths_G), device=lengths_G.device), lengths_G)
-        total_GG = best_GT.new_zeros(len(lengths_G), len(lengths_G)).index_add(0, owner_T, best_GT.T)
-        scores.append(total_GG / lengths_G.clamp_min(1)[:, None])
-    return torch.stack(scores)
-
-
-def _mean_tokens(unit_BND: Tensor, mask_BN: Tensor) -> Tensor:
-    return normalize((unit_BND * mask_BN[:, :, None]).sum(1), dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,36 +46,62 @@ class Distillation:
     solver: SinkhornConfig
     group: int
     parallel: Parallel
+    centres: LanguageCentres | None = None
+    """Of the training state, with `cost.centre=language-mean`: read here, updated after a step that was taken."""
 
-    def __call__(self, student: nn.Module, batch: Batch) -> Losses:
-        """Price this worker's part of a global batch.
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Pairs of the *global* batch that each term in play divides by, by its field in `ObjectiveConfig`; at least 1.
 
-        The transport plan is solved (and its diagnostics reported) only where the transport term is in play.
+        They are known before the student reads anything, so that a worker's part can be priced in pieces. Every worker must ask.
+        """
+        counted = count_pairs(batch, self.config, self.solver)
+        reduced = self.parallel.sum(torch.stack([count.double() for count in counted.values()]))
+        return {name: max(count, 1.0) for name, count in zip(counted, reduced.tolist(), strict=True)}
+
+    def price(self, student: Encode, batch: Batch, counts: Mapping[str, float]) -> Priced:
+        """Price some whole groups of a worker's part; asks nothing of the other workers.
+
+        The transport plan is solved (and its diagnostics told) only where the transport term is in play.
+
+        Args:
+            student: (ids_BN, attention_BN) -> token vectors [B, N, D].
+            batch: Any whole groups.
+            counts: What `counts` gave for the worker's part.
         """
         student_BND = student(batch.ids_BN, batch.attention_BN)
-        valid_B = batch.content_BN.any(1) & batch.teacher_mask_BM.any(1)
-        solved_B = valid_B
-        table: Tensor | None = None
-        terms: list[tuple[str, float, Tensor]] = []
-        if self.config.transport > 0:
-            loss = transport_loss(student_BND, batch.content_BN, batch.teacher_BMD, batch.teacher_mask_BM, self.cost, self.solver)
-            terms.append((names.LOSS_TRANSPORT, self.config.transport, loss.value_B.sum()))
-            solved_B = loss.plan.solved_B
-            table = self.parallel.gather(loss.plan.table())
-        if self.config.contrastive > 0:
-            student_unit_BND, teacher_unit_BMD = self.cost.normalise(student_BND), self.cost.normalise(batch.teacher_BMD)
-            masks = batch.content_BN, batch.teacher_mask_BM
-            scores_HGG = group_scores(student_unit_BND, masks[0], teacher_unit_BMD, masks[1], self.group, self.config.scorer)
-            value_B = contrastive_loss(scores_HGG, batch.english_B, valid_B, self.config.temperature)
-            terms.append((names.LOSS_CONTRASTIVE, self.config.contrastive, value_B.sum()))
-        sums = {name: value for name, _, value in terms} | {"pairs": valid_B.sum(), "solved": solved_B.sum()}
-        reduced = self.parallel.sum(torch.stack([value.detach().double() for value in sums.values()]))
-        found = dict(zip(sums, reduced.tolist(), strict=True))
-        counts = {name: max(found["solved" if name == names.LOSS_TRANSPORT else "pairs"], 1.0) for name, _, _ in terms}
-        total = torch.stack([weight * value * (self.parallel.workers / counts[name]) for name, weight, value in terms]).sum()
-        scalars = {name: found[name] / counts[name] for name, _, _ in terms}
-        scalars[names.LOSS] = sum(weight * scalars[name] for name, weight, _ in terms)
-        return Losses(total, scalars | ({} if table is None else transport_scalars(diagnose(table))))
+        sums_LD1: Tensor | None = None
+        if self.centres is not None:
+            seen = student_BND.detach(), batch.content_BN, batch.language_B
+            sums_LD1 = self.centres.sums(*seen)
+            shift_BD = -self.centres.of_pairs(*seen, self.group)
+            if self.cost.centre_D is not None:
+                shift_BD = shift_BD + self.cost.centre_D  # which the cost will take off again
+            student_BND = student_BND + shift_BD[:, None, :]
+        terms, plans = price_terms(student_BND, batch, student, self.config, self.cost, self.solver, self.group)
+        total = torch.stack([self.config.weights[name] * value * (1.0 / counts[name]) for name, value in terms.items()]).sum()
+        sums = {name: value.detach().double() for name, value in terms.items()}
+        kept = {} if plans is None else {PLANS: plans.plan.table()}
+        return Priced(total, sums, kept | ({} if sums_LD1 is None else {LANGUAGE_SUMS: sums_LD1}))
+
+    def scalars(self, parts: Sequence[Priced], counts: Mapping[str, float]) -> dict[str, float]:
+        """Global means by metric name, equal on every worker. Every worker must ask, with all parts of its own in their order."""
+        reduced = self.parallel.sum(torch.stack([torch.stack([part.sums[name] for part in parts]).sum() for name in counts]))
+        means = {name: total / counts[name] for name, total in zip(counts, reduced.tolist(), strict=True)}
+        scalars = {names.LOSS_OF_TERM[name]: mean for name, mean in means.items()}
+        scalars[names.LOSS] = sum(self.config.weights[name] * mean for name, mean in means.items())
+        tables = [part.kept[PLANS] for part in parts if PLANS in part.kept]
+        return scalars | (transport_scalars(diagnose(self.parallel.gather(torch.cat(tables)))) if tables else {})
+
+    def step_taken(self, parts: Sequence[Priced]) -> None:
+        """Take the global batch into the languages' centres, where there are any. Every worker must call, with all parts of its own."""
+        if self.centres is not None:
+            self.centres.update(self.parallel.sum(torch.stack([part.kept[LANGUAGE_SUMS] for part in parts]).sum(0)))
+
+    def __call__(self, student: Encode, batch: Batch) -> Losses:
+        """Price a worker's whole part of a global batch at once. Every worker must ask."""
+        counts = self.counts(batch)
+        priced = self.price(student, batch, counts)
+        return Losses(priced.total, self.scalars([priced], counts))
 
 
 def transport_scalars(diagnostics: Diagnostics) -> dict[str, float]:

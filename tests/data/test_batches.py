@@ -19,7 +19,8 @@ def stages(world, request):
 
 
 def equal(one, other):
-    return all(torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    sides = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(one)]
+    return all(first is second is None or torch.equal(first, second) for first, second in sides)
 
 
 def planned(plan, source):
@@ -95,7 +96,7 @@ def test_batches_are_the_same_without_token_shards(world, stages):
 
 def test_a_teacher_that_reads_on_the_worker_gives_the_batches_of_the_cache(world, stages):
     teacher = load_teacher(str(world.teacher), world.recipe.teacher)
-    rules = TokenRules(stages.corpus.folder, "english", str(world.teacher), None, "", world.recipe.teacher.max_tokens)
+    rules = TokenRules(stages.corpus.folder, "english", str(world.teacher), None, "", teacher.form.max_tokens)
     source = PairSource(stages.plan.languages, stages.tokens, TokenSource(rules, None))
     for (cached, _), (untaught, _) in zip(read_batches(stages.source(), stages.plan), read_batches(source, stages.plan), strict=True):
         assert isinstance(untaught, UntaughtBatch)
@@ -104,6 +105,29 @@ def test_a_teacher_that_reads_on_the_worker_gives_the_batches_of_the_cache(world
         torch.testing.assert_close(taught.teacher_BMD, cached.teacher_BMD, atol=2e-3, rtol=2e-3)
         assert torch.equal(taught.ids_BN, cached.ids_BN)
         assert torch.equal(taught.english_B, cached.english_B)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_english_side_is_the_students_tokens_of_the_same_sentences(world, workers, cache):
+    changes = {"objective.english": 0.5, "teacher.cache": cache, "batch.length_window": 4}
+    stages, plain = (prepare(world.recipe.override(change), world.store) for change in (changes, changes | {"objective.english": 0.0}))
+    tokenizer = stages.tokenizer()
+    assert plain.student_english is None
+    english = stages.corpus.english()["english"].to_pylist()
+    for rank in range(workers):
+        read = (read_batches(one.source(), one.plan, rank=rank, workers=workers) for one in (stages, plain))
+        for (batch, _), (without, _) in zip(*read, strict=True):
+            assert batch.english_ids_BK is not None
+            assert without.english_ids_BK is None
+            assert torch.equal(batch.ids_BN, without.ids_BN)
+            for pair, sentence in enumerate(batch.english_B.tolist()):
+                expected = tokenizer(english[sentence])["input_ids"]
+                assert batch.english_ids_BK[pair][batch.english_attention_BK[pair]].tolist() == expected
+                assert batch.english_ids_BK[pair][batch.english_content_BK[pair]].tolist() == expected[1:-1]
+    if not cache:
+        teacher = load_teacher(str(world.teacher), world.recipe.teacher)
+        assert torch.equal(batch.teach(teacher, "cpu").english_ids_BK, batch.english_ids_BK)
 
 
 def make_table(lengths):
@@ -140,8 +164,9 @@ def test_padded_vectors_are_those_of_pair_by_pair_whatever_the_lengths(lengths):
 
 
 @pytest.mark.parametrize("teacher", [None, make_table((2, 0, 6))])
-def test_a_batch_survives_a_journey_as_bytes(teacher):
-    ragged = RaggedBatch(np.array([0, 1, 1], np.int16), np.array([5, 4, 3], np.int32), make_table((3, 1, 7)), teacher)
+@pytest.mark.parametrize("english", [None, make_table((4, 1, 2))])
+def test_a_batch_survives_a_journey_as_bytes(teacher, english):
+    ragged = RaggedBatch(np.array([0, 1, 1], np.int16), np.array([5, 4, 3], np.int32), make_table((3, 1, 7)), teacher, english)
     arrays = {name: np.frombuffer(array.tobytes(), ARRAY_TYPES[name]) for name, array in ragged.to_arrays().items()}
     again = RaggedBatch.from_arrays(arrays).to_arrays()
     assert again.keys() == ragged.to_arrays().keys()

@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -178,6 +179,57 @@ def test_first_rows_are_as_many_as_asked_for_in_the_shares_of_the_mixture():
 def test_a_batch_is_whole_groups():
     with pytest.raises(ValueError, match=r"batch.pairs=10 is not a multiple of batch.group=4"):
         BatchConfig(pairs=10, group=4)
+
+
+def groups_of(plan, window):
+    language, _ = plan.draw(window)
+    lengths = np.random.default_rng(window).integers(2, 64, len(language))  # alike in every language, so that no group is of one by length
+    places = np.concatenate(plan.deal(window, lengths))
+    return language[places].reshape(-1, plan.batch.group), places
+
+
+@pytest.mark.parametrize("window", [1, 8])
+@pytest.mark.parametrize("tokens", [None, 2000])
+@pytest.mark.parametrize("share", [0.25, 0.6, 1.0])
+def test_a_share_of_the_groups_is_of_one_language_and_no_pair_is_lost(share, tokens, window):
+    plan = make_plan(400, pairs=64, group=4, length_window=window, tokens=tokens, monolingual_share=share)
+    plain = make_plan(400, pairs=64, group=4, length_window=window, tokens=tokens)
+    alone, of_language, total = 0, np.zeros(3), 0
+    for index in range(400 // window // 2):
+        groups, places = groups_of(plan, index)
+        assert sorted(places.tolist()) == list(range(groups.size)), "every pair stands in one group"
+        assert plan.draw(index)[1].tolist() == plain.draw(index)[1].tolist(), "the rows are those of mixed batches"
+        same = (groups == groups[:, :1]).all(1)
+        by_chance = sum((count / groups.size) ** 4 for count in np.bincount(groups.flatten(), minlength=3))
+        alone += same.sum() - by_chance * (1 - share) * len(groups)
+        of_language += np.bincount(groups[same][:, 0], minlength=3)
+        total += len(groups)
+    slack = 0.02 if share < 1 else 3 / groups_of(plan, 0)[0].shape[0]  # what is left of each language is less than a group
+    assert alone / total == pytest.approx(share, abs=slack)
+    assert np.abs(of_language / of_language.sum() - [0.5, 0.2, 0.3]).max() < 0.08
+
+
+def test_hybrid_windows_gather_pairs_of_like_length():
+    def padding(window):
+        plan = make_plan(64, pairs=64, group=8, length_window=window, monolingual_share=0.5)
+        length = [length for _, _, length in global_batches(plan)]
+        return 1 - np.mean([one.mean() for one in length]) / np.mean([one.max() for one in length])
+
+    assert padding(32) < padding(1) / 2
+
+
+def test_a_share_of_nothing_is_the_order_of_mixed_batches():
+    """Bit for bit: the digest of an order that was laid before the field existed."""
+    places = [batch.tolist() for window in range(2) for batch in make_plan().deal(window, np.arange(64) % 13)]
+    assert hashlib.sha256(str(places).encode()).hexdigest()[:16] == "d3eb84b05c8df35a"
+
+
+def test_a_language_of_few_pairs_is_never_alone():
+    plan = make_plan(8, pairs=16, group=8, length_window=1, monolingual_share=1.0)  # 3 of 16 pairs are of language b
+    for window in range(8):
+        groups, _ = groups_of(plan, window)
+        assert not (groups == 1).all(1).any()
+        assert (groups == 0).all(1).sum() == 1
 
 
 def test_where_tokens_are_read_from_is_no_part_of_the_plan():

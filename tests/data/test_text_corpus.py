@@ -23,7 +23,7 @@ from optical_ray.data.plan import START, build_plan
 from optical_ray.data.plan_config import BatchConfig
 from optical_ray.data.splits import SPLITS, SplitConfig, assign_split, split_key
 from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards
-from optical_ray.encoders.teacher import load_tokenizer
+from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.errors import ArtifactError, ConfigError, DataError
 from optical_ray.languages.mixing import MixingConfig, mix

@@ -8,7 +8,7 @@ from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import CorpusConfig
 from optical_ray.data.splits import SPLITS
 from optical_ray.data.token_counts import count_tokens
-from optical_ray.encoders.teacher import load_tokenizer
+from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 
 

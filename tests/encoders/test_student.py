@@ -2,8 +2,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from optical_ray.encoders.student import StudentConfig, build_student, load_student, save_student
-from optical_ray.encoders.teacher import TeacherConfig, load_pretrained, load_teacher
+from optical_ray.encoders.pretrained import load_pretrained
+from optical_ray.encoders.student import StudentConfig, build_student
+from optical_ray.encoders.student_folder import load_student, save_student
+from optical_ray.encoders.teacher import TeacherConfig, load_teacher
 from optical_ray.errors import ModelError
 
 CONFIG = StudentConfig(hidden_size=32, num_layers=1, num_heads=2, max_tokens=16)
@@ -102,8 +104,57 @@ def test_a_folder_without_weights_is_named(tmp_path, tokenizer):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="cannot be loaded as an encoder"):
         load_pretrained(str(tmp_path))
-    with pytest.raises(ModelError, match="no model.safetensors"):
+    with pytest.raises(ModelError, match="no student.json; expected a student's folder"):
         load_student(tmp_path)
+
+
+def test_a_student_without_bias_has_none_and_comes_back_without(tokenizer, tmp_path):
+    config = CONFIG.override({"projection_bias": False})
+    student = build(tokenizer, config=config, centre=torch.ones(8)).eval()
+    save_student(student, tokenizer, config, tmp_path)
+    again = load_student(tmp_path).eval()
+    assert again.projection.bias is None and torch.equal(again.centre_D, torch.ones(8))
+    ids, mask = torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool)
+    torch.testing.assert_close(again.centred()(ids, mask), student(ids, mask) - 1.0)
+
+
+def test_a_students_folder_teaches_and_starts_another_student(tokenizer, tmp_path):
+    student = build(tokenizer).eval()
+    save_student(student, tokenizer, CONFIG, tmp_path)
+    ids, mask = torch.tensor([[2, 9, 10, 3]]), torch.ones(1, 4, dtype=torch.bool)
+    teacher = load_teacher(str(tmp_path), TeacherConfig())
+    torch.testing.assert_close(teacher.encode(ids, mask), student(ids, mask))
+    assert (teacher.form.prefix, teacher.form.max_tokens) == ("", 16)
+    second = build(tokenizer, seed=1, config=CONFIG.override({"init": str(tmp_path)})).eval()
+    torch.testing.assert_close(second(ids, mask), student(ids, mask))
+
+
+def test_an_exported_student_that_lost_the_centre_starts_no_other(tokenizer, tmp_path):
+    save_student(build(tokenizer).centred(), tokenizer, CONFIG, tmp_path, centred=True)
+    with pytest.raises(ModelError, match="start from the checkpoint that it was exported from"):
+        build(tokenizer, config=CONFIG.override({"init": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "1_Dense" / "model.safetensors").unlink(), "no 1_Dense/model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors, which every student's folder has"),
+        (lambda folder: (folder / "centre.safetensors").write_bytes(b"x" * 20), "cannot be loaded"),
+        (lambda folder: (folder / "student.json").write_text("{"), "student.json: damaged"),
+        (
+            lambda folder: (folder / "student.json").write_text('{"dimension": 8, "prefix": ""}'),
+            "format version 1, this optical_ray reads 2",
+        ),
+        (lambda folder: (folder / "student.json").write_text('{"format_version": 2}'), "student.json: damaged"),
+    ],
+)
+def test_a_damaged_students_folder_is_one_line(damage, message, tokenizer, tmp_path):
+    save_student(build(tokenizer), tokenizer, CONFIG, tmp_path)
+    damage(tmp_path)
+    with pytest.raises(ModelError, match=message) as error:
+        load_student(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_heads_must_divide_the_width(tokenizer):

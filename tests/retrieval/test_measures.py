@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from optical_ray.retrieval.measures import query_rows, rank_of_gold
-from optical_ray.retrieval.references import lexical_scores, memory_scores, remove_mean
+from optical_ray.retrieval.references import lexical_scores, memory_scores
 from optical_ray.retrieval.tasks import BitextTask
 
 
@@ -59,10 +59,3 @@ def test_a_translation_memory_answers_by_the_english_of_near_duplicates():
     scores = memory_scores(task, ["ingiza nenosiri", "fungua faili", "zzz"], ["enter your password", "open the file", "qqq"])
     assert scores.argmax(1).tolist() == [0, 1]
     assert memory_scores(task, ["qq"], ["ww"]).abs().sum() == 0
-
-
-def test_mean_removal_centres_every_language():
-    from optical_ray.encoders.interaction import TokenClouds
-
-    cloud = TokenClouds(torch.randn(7, 3) + 4, torch.tensor([3, 4]))
-    torch.testing.assert_close(remove_mean(cloud).vectors_TD.mean(0), torch.zeros(3), atol=1e-6, rtol=0)

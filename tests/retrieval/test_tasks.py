@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from optical_ray.distillation import make_evaluator
 from optical_ray.encoders.interaction import SCORERS, TokenClouds
 from optical_ray.errors import LanguageError
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.retrieval.tasks import build_tasks, task_texts
 from optical_ray.stages import prepare
-from optical_ray.trial import make_evaluator
 
 
 @pytest.fixture(scope="module")

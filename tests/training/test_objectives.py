@@ -2,148 +2,65 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import normalize
+from training.pairs import Table, make_batch
 
 from optical_ray.data.batches import Batch
-from optical_ray.encoders.interaction import TokenClouds, score
 from optical_ray.errors import NumericsError
 from optical_ray.runs import names
-from optical_ray.training.config import ObjectiveConfig, TrainingConfig
-from optical_ray.training.objectives import Distillation, contrastive_loss, group_scores
+from optical_ray.training.centres import LanguageCentres
+from optical_ray.training.config import ObjectiveConfig
+from optical_ray.training.objectives import LANGUAGE_SUMS, Distillation
 from optical_ray.training.parallel import Parallel
-from optical_ray.training.state import rate_factor
-from optical_ray.training.verdicts import verdicts
+from optical_ray.training.terms import count_pairs
 from optical_ray.transport.cost import GroundCost
 from optical_ray.transport.sinkhorn import SinkhornConfig
 
-
-def unit(count, seed):
-    return normalize(torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)), dim=1)
-
-
-def grouped(student, teacher, group):
-    return student.view(-1, group, 5) @ teacher.view(-1, group, 5).transpose(1, 2)
+HALVES = slice(0, 4), slice(4, 8)
+ALONE = [{"transport": 0.0} | {term: 1.0} for term in names.LOSS_OF_TERM]
+MIXED = [{"contrastive": 0.3}, {"transport": 0.0} | dict.fromkeys(names.LOSS_OF_TERM, 0.5) | {"english_by": "transport"}]
 
 
-def naive_contrastive(student, teacher, english, valid, group, temperature):
-    losses = []
-    for i in range(len(student)):
-        if not valid[i]:
-            losses.append(0.0)
-            continue
-        first = i - i % group
-        members = [j for j in range(first, first + group) if j == i or (valid[j] and english[j] != english[i])]
-        forward = torch.tensor([float(student[i] @ teacher[j]) / temperature for j in members])
-        backward = torch.tensor([float(student[j] @ teacher[i]) / temperature for j in members])
-        place = members.index(i)
-        losses.append(-(forward.log_softmax(0)[place] + backward.log_softmax(0)[place]).item() / 2)
-    return losses
-
-
-def test_the_contrastive_loss_is_that_of_a_plain_loop():
-    student, teacher = unit(8, 0), unit(8, 1)
-    english = torch.tensor([0, 1, 1, 2, 3, 4, 5, 3])
-    valid = torch.tensor([True, True, True, True, True, False, True, True])
-    found = contrastive_loss(grouped(student, teacher, 4), english, valid, 0.1)
-    assert found.tolist() == pytest.approx(naive_contrastive(student, teacher, english, valid, 4, 0.1), abs=1e-5)
-
-
-def test_groups_do_not_see_each_other():
-    student, teacher, english, valid = unit(8, 0), unit(8, 1), torch.arange(8), torch.ones(8, dtype=torch.bool)
-    whole = contrastive_loss(grouped(student, teacher, 4), english, valid, 0.1)
-    parts = (slice(0, 4), slice(4, 8))
-    halves = [contrastive_loss(grouped(student[part], teacher[part], 4), english[part], valid[part], 0.1) for part in parts]
-    torch.testing.assert_close(whole, torch.cat(halves))
-
-
-@pytest.mark.parametrize("scorer", ["maxsim", "pooled"])
-def test_group_scores_are_those_of_the_evaluation(scorer):
-    batch, cost = make_batch(), GroundCost(None)
-    student = cost.normalise(Table()(batch.ids_BN, None)).detach().requires_grad_()
-    teacher = cost.normalise(batch.teacher_BMD)
-    found = group_scores(student, batch.content_BN, teacher, batch.teacher_mask_BM, 4, scorer)
-    for group in range(2):
-        part = slice(4 * group, 4 * group + 4)
-        queries = TokenClouds(student.detach()[part][batch.content_BN[part]], batch.content_BN[part].sum(1))
-        documents = TokenClouds(teacher[part][batch.teacher_mask_BM[part]], batch.teacher_mask_BM[part].sum(1))
-        torch.testing.assert_close(found[group].detach(), score(queries, documents, [scorer])[scorer])
-    found.sum().backward()
-    assert student.grad.isfinite().all()
-    assert student.grad[~batch.content_BN].abs().sum() == 0
-
-
-class Table(torch.nn.Module):
-    """A student that is a table of token vectors."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.randn(20, 5, generator=torch.Generator().manual_seed(3)))
-
-    def forward(self, ids, attention):
-        return self.weight[ids]
-
-
-def make_batch(seed=0, count=8):
-    generator = torch.Generator().manual_seed(seed)
-    lengths, teacher_lengths = torch.randint(1, 6, (count,), generator=generator), torch.randint(1, 5, (count,), generator=generator)
-    content = torch.arange(7)[None] < lengths[:, None]
-    return Batch(
-        ids_BN=torch.randint(0, 20, (count, 7), generator=generator),
-        attention_BN=content,
-        content_BN=content,
-        teacher_BMD=torch.randn(count, 6, 5, generator=generator),
-        teacher_mask_BM=torch.arange(6)[None] < teacher_lengths[:, None],
-        english_B=torch.arange(count),
-        language_B=torch.zeros(count, dtype=torch.int64),
-    )
-
-
-def part_of(batch, part):
-    return Batch(*(getattr(batch, name)[part] for name in Batch.__slots__))
-
-
-@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 0.3)])
-def test_two_halves_price_a_batch_as_one_whole(weights):
-    """Gradients averaged over two workers equal the gradient of one worker with the whole batch, with unequal counts of real pairs."""
+@pytest.mark.parametrize("centre", ["teacher-mean", "language-mean"])
+@pytest.mark.parametrize("weights", [*ALONE, *MIXED], ids=lambda weights: ObjectiveConfig(**weights).arm)
+def test_two_halves_price_a_batch_as_one_whole(weights, centre):
+    """Gradients of the halves add up to the gradient of the whole, with unequal counts of real pairs."""
     batch = make_batch()
     batch.content_BN[1] = False  # an empty pair in the first half only
-    config = ObjectiveConfig(transport=weights[0], contrastive=weights[1], temperature=0.1)
+    batch.english_content_BK[2] = False  # and one with an empty English side
+    config = ObjectiveConfig(**weights, temperature=0.1)
+    centres = None if centre == "teacher-mean" else LanguageCentres(torch.randn(3, 5).double(), torch.tensor([True, False, True]))
+    objective = Distillation(config, GroundCost(torch.full((5,), 0.1), 0.5), SinkhornConfig(), 4, Parallel(), centres)
+    student = Table()
+    counts = objective.counts(batch)
+    whole, *halves = [objective.price(student, part, counts) for part in (batch, *(batch.part(half) for half in HALVES))]
+    gradient, *gradients = [torch.autograd.grad(part.total, student.weight)[0] for part in (whole, *halves)]
+    torch.testing.assert_close(sum(gradients), gradient, atol=1e-6, rtol=1e-5)
+    scalars = objective.scalars([whole], counts)
+    assert objective.scalars(halves, counts) == pytest.approx(scalars, rel=1e-6)
+    assert objective(student, batch).scalars == pytest.approx(scalars, rel=1e-6)
+    if centres is None:
+        assert all(LANGUAGE_SUMS not in half.kept for half in halves)
+    else:
+        sums = centres.sums(student(batch.ids_BN, None), batch.content_BN, batch.language_B)
+        torch.testing.assert_close(sum(half.kept[LANGUAGE_SUMS] for half in halves), sums)
+    if config.transport:
+        assert scalars[names.TRANSPORT_EMPTY] == 1
 
-    def price(part, parallel):
-        student = Table()
-        losses = Distillation(config, GroundCost(torch.full((5,), 0.1), 0.5), SinkhornConfig(), 4, parallel)(student, part)
-        losses.total.backward()
-        return losses, student.weight.grad
 
-    whole, gradient = price(batch, Parallel())
-    sums, tables = [], []
-
-    class Recorder(Parallel):
-        def sum(self, values):
-            sums.append(values)
-            return values
-
-        def gather(self, rows):
-            tables.append(rows)
-            return rows
-
-    halves = [part_of(batch, slice(0, 4)), part_of(batch, slice(4, 8))]
-    for half in halves:
-        price(half, Recorder())
-
-    class Reduced(Parallel):
-        def sum(self, values):
-            return sums[0] + sums[1]
-
-        def gather(self, rows):
-            return torch.cat(tables)
-
-    outcomes = [price(half, Reduced(rank, 2)) for rank, half in enumerate(halves)]
-    torch.testing.assert_close((outcomes[0][1] + outcomes[1][1]) / 2, gradient, atol=1e-6, rtol=1e-5)
-    for losses, _ in outcomes:
-        assert losses.scalars == pytest.approx(whole.scalars, rel=1e-6)
-    if weights[0]:
-        assert whole.scalars[names.TRANSPORT_EMPTY] == 1
+@pytest.mark.parametrize("english_by", ["transport", "pooled"])
+def test_every_term_is_a_mean_over_the_pairs_that_it_prices(english_by):
+    """Counted before the student reads anything: an empty foreign side, an empty English side of the student, a broken teacher token."""
+    batch = make_batch()
+    batch.content_BN[1] = False
+    batch.english_content_BK[2] = False
+    batch.teacher_BMD[3, 0] = float("inf")
+    config = ObjectiveConfig(transport=1, greedy=1, english=1, english_by=english_by)
+    counts = count_pairs(batch, config, SinkhornConfig(on_nonfinite="skip"))
+    assert {name: int(count) for name, count in counts.items()} == {
+        "transport": 6,
+        "greedy": 7,
+        "english": 6 if english_by == "transport" else 7,
+    }
 
 
 def test_a_skipped_pair_counts_in_no_mean():
@@ -171,10 +88,11 @@ def test_a_skipped_pair_counts_in_no_mean():
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    config = ObjectiveConfig(transport=2.0, contrastive=0.5)
+    weights = {term: 0.5 + place for place, term in enumerate(names.LOSS_OF_TERM)}
+    config = ObjectiveConfig(**weights)
     losses = Distillation(config, GroundCost(None), SinkhornConfig(), 8, Parallel())(Table(), make_batch())
     scalars = losses.scalars
-    expected = 2.0 * scalars[names.LOSS_TRANSPORT] + 0.5 * scalars[names.LOSS_CONTRASTIVE]
+    expected = sum(weight * scalars[names.LOSS_OF_TERM[term]] for term, weight in weights.items())
     assert scalars[names.LOSS] == pytest.approx(expected)
     assert losses.total.item() == pytest.approx(expected, rel=1e-5)
 
@@ -204,28 +122,40 @@ def test_arms_are_named_by_their_terms():
     assert ObjectiveConfig(contrastive=0.1).arm == "OT + contrastive"
     assert ObjectiveConfig(transport=0, contrastive=1).arm == "contrastive"
     assert ObjectiveConfig(transport=0).arm == "none"
+    alone = [ObjectiveConfig(**{"transport": 0} | {term: 1}).arm for term in names.LOSS_OF_TERM]
+    assert alone == ["OT", "greedy", "argmax", "pooled MSE", "contrastive", "score KL", "English"]
+    assert ObjectiveConfig(greedy=1, english=0.5, contrastive=0.1).arm == "OT + greedy + contrastive + English"
 
 
-def test_rates_rise_then_fall():
-    config = TrainingConfig(max_steps=100, warmup_share=0.1)
-    factors = [rate_factor(config, step) for step in range(100)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == factors[9] == 1.0
-    assert factors[9:] == sorted(factors[9:], reverse=True)
-    assert factors[-1] < 0.01
-    linear = config.override({"schedule": "linear"})
-    assert rate_factor(linear, 55) == pytest.approx(0.5)
-    assert rate_factor(config.override({"schedule": "constant"}), 99) == 1.0
+def test_every_term_is_a_weight_and_only_terms_are():
+    weights = {name for name, field in ObjectiveConfig.model_fields.items() if "Weight of" in (field.description or "")}
+    assert weights == set(names.LOSS_OF_TERM)
 
 
-def test_verdicts_tell_collapse_and_a_uniform_plan():
-    healthy = {names.TRANSPORT_ENTROPY: 0.8, names.WITHIN_SENTENCE_COSINE: 0.55, names.COMMON_SHARE: 0.03}
-    scratch = {names.WITHIN_SENTENCE_COSINE: 0.44, names.COMMON_SHARE: 0.06}
-    assert verdicts(healthy, scratch) == []
-    assert verdicts(healthy | {names.TRANSPORT_ENTROPY: 0.995}, scratch) == [names.PLAN_UNIFORM]
-    assert verdicts(healthy | {names.WITHIN_SENTENCE_COSINE: 0.9}, scratch) == [names.COLLAPSED]
-    assert verdicts(healthy | {names.COMMON_SHARE: 0.38}, scratch) == [names.COLLAPSED]
-    anisotropic = {names.WITHIN_SENTENCE_COSINE: 0.87, names.COMMON_SHARE: 0.8}
-    assert verdicts(anisotropic | {names.WITHIN_SENTENCE_COSINE: 0.985}, anisotropic) == [names.COLLAPSED]
-    assert verdicts(anisotropic | {names.WITHIN_SENTENCE_COSINE: 0.9}, anisotropic) == []
-    assert verdicts({names.WITHIN_SENTENCE_COSINE: 0.9}, {names.WITHIN_SENTENCE_COSINE: float("nan")}) == []
+def count_passes(**weights):
+    calls = []
+    table = Table()
+
+    def student(ids, attention):
+        calls.append(ids)
+        return table(ids, attention)
+
+    Distillation(ObjectiveConfig(**weights), GroundCost(None), SinkhornConfig(), 4, Parallel())(student, make_batch())
+    return len(calls)
+
+
+def test_only_the_english_term_costs_a_pass_of_the_encoder():
+    for term in names.LOSS_OF_TERM:
+        assert count_passes(**{"transport": 0.0} | {term: 1.0}) == (2 if term == "english" else 1)
+    assert count_passes(**dict.fromkeys(names.LOSS_OF_TERM, 1.0)) == 2
+
+
+@pytest.mark.parametrize(("english_by", "priced"), [("transport", "transport"), ("greedy", "greedy"), ("pooled", "pooled_mse")])
+def test_the_english_term_is_the_term_it_names_on_the_english_side(english_by, priced):
+    batch = make_batch()
+    config = ObjectiveConfig(transport=0, english=1, english_by=english_by)
+    cost, solver = GroundCost(torch.full((5,), 0.1), 0.5), SinkhornConfig()
+    found = Distillation(config, cost, solver, 4, Parallel())(Table(), batch).scalars[names.LOSS_ENGLISH]
+    turned = replace(batch, ids_BN=batch.english_ids_BK, attention_BN=batch.english_attention_BK, content_BN=batch.english_content_BK)
+    alone = ObjectiveConfig(**{"transport": 0} | {priced: 1})
+    assert found == pytest.approx(Distillation(alone, cost, solver, 4, Parallel())(Table(), turned).scalars[names.LOSS_OF_TERM[priced]])
