@@ -1,6 +1,6 @@
 import pytest
 
-from optical_ray.cli.sweep import load_sweep, with_trials
+from optical_ray.cli.sweep import load_sweep, with_base, with_trials
 from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe
 from optical_ray.sweep import Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, Sweep, Uniform
@@ -46,6 +46,26 @@ def test_the_fingerprint_is_of_the_question_not_of_the_number_of_trials():
     assert make_sweep(base=Recipe(seed=1)).fingerprint != sweep.fingerprint
     wider = (sweep.parts[0], SearchPart("search", {"transport.epsilon": LogUniform(0.01, 2.0)}, num_trials=4))
     assert make_sweep(parts=wider).fingerprint != sweep.fingerprint
+
+
+def test_fields_of_the_base_can_be_replaced_from_outside_and_are_another_run():
+    sweep = make_sweep()
+    other = with_base(sweep, ["training.max_steps=7", "languages.size=2"])  # the grid sets the second itself, the search does not
+    assert {recipe.training.max_steps for recipe in other.planned().values()} == {7}
+    assert [recipe.languages.size for recipe in other.planned().values()] == [1, 2, 3, 1, 2, 3]
+    assert other.base.languages.size == 2
+    assert other.folder_name != sweep.folder_name
+    assert with_base(sweep, []) == sweep
+
+
+def test_a_replaced_field_that_no_trial_would_see_is_refused():
+    control = GridPart("control", changes={"training.max_steps": 0})
+    arms = GridPart("arms", {"arm": ARMS})
+    with pytest.raises(ConfigError, match=r"objective.contrastive: every part of the sweep sets it itself"):
+        with_base(make_sweep(parts=(arms,)), ["objective.contrastive=0.3"])
+    with_base(make_sweep(parts=(control, arms)), ["training.max_steps=5"])
+    with pytest.raises(ConfigError, match="has no field 'epslion'"):
+        with_base(make_sweep(), ["transport.epslion=1"])
 
 
 def test_trials_cut_or_extend_the_last_search():

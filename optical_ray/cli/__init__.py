@@ -153,6 +153,12 @@ def _address(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="FIELD=VALUE",
+        help="fields of the file's base recipe to replace, such as corpus.path=DIR: the same question on other data, which is another run",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the trials and stop; no Ray, nothing written")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was begun: finished trials stay, the rest runs")
     parser.add_argument(
@@ -166,15 +172,19 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `optical` command."""
-    parser = build_parser()
+    options = _parse(build_parser(), arguments)
+    module, _, function = options.run.partition(":")
+    _exit_with(lambda: getattr(importlib.import_module(f"optical_ray.cli.{module}"), function)(options), options.verbose)
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     options, rest = parser.parse_known_args(arguments)
     if rest:  # what stands behind an option: argparse takes positionals in one piece only
         name = "arguments" if hasattr(options, "arguments") else "overrides"
         if not hasattr(options, name) or any(text.startswith("-") or ("=" not in text and name == "overrides") for text in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         setattr(options, name, [*getattr(options, name), *rest])
-    module, _, function = options.run.partition(":")
-    _exit_with(lambda: getattr(importlib.import_module(f"optical_ray.cli.{module}"), function)(options), options.verbose)
+    return options
 
 
 def run(sweep: Sweep) -> None:
@@ -182,7 +192,7 @@ def run(sweep: Sweep) -> None:
     parser = argparse.ArgumentParser(description=sweep.question)
     parser.add_argument("--verbose", action="store_true", help="log what happens inside, with tracebacks of every error")
     _sweep_options(parser)
-    options = parser.parse_args()
+    options = _parse(parser, None)
 
     def go() -> int | None:
         from optical_ray.cli.sweep import run_sweep_options

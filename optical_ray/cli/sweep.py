@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import shlex
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from optical_ray.artifacts import Store
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.record import record
 from optical_ray.cli.report import print_report
+from optical_ray.config import parse_override
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.languages.sets import choose_languages, order_pool
@@ -23,7 +26,7 @@ from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
 from optical_ray.stages import prepare
-from optical_ray.sweep import GridPart, Part, SearchPart, Sweep, describe_part
+from optical_ray.sweep import Choice, GridPart, Part, SearchPart, Sweep, describe_part
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -56,6 +59,32 @@ def load_sweep(path: Path) -> Sweep:
 def sweep_file(options: argparse.Namespace) -> int:
     """Run the file's sweep."""
     return run_sweep_options(load_sweep(options.file), options, str(options.file))
+
+
+def with_base(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
+    """The sweep with fields of its base recipe replaced: the same question asked of other data, in a run folder of its own.
+
+    Args:
+        overrides: `FIELD=VALUE` each. What a part sets itself stays as the part says.
+
+    Raises:
+        ConfigError: no such field, or every trial of the sweep sets it itself, so that it would be replaced in vain.
+    """
+    changes = dict(parse_override(text) for text in overrides)
+    if vain := sorted(changes.keys() & set.intersection(*(_set_by(part) for part in sweep.parts))):
+        raise ConfigError(f"{', '.join(vain)}: every part of the sweep sets it itself; edit the file, or leave it out")
+    return dataclasses.replace(sweep, base=sweep.base.override(changes)) if changes else sweep
+
+
+def _set_by(part: Part) -> set[str]:
+    """The fields that every trial of a part sets itself."""
+    if isinstance(part, SearchPart):
+        return {*part.changes, *part.space}
+    fields = set(part.changes)
+    for name, values in part.axes.items():
+        chosen = [set(value.changes) if isinstance(value, Choice) else {name} for value in values]
+        fields |= set.intersection(*chosen)
+    return fields
 
 
 def with_trials(sweep: Sweep, trials: int | None) -> Sweep:
@@ -93,6 +122,7 @@ def with_trials(sweep: Sweep, trials: int | None) -> Sweep:
 def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> int:
     """Everything the command does; returns the exit status."""
     console = make_console()
+    sweep = with_base(sweep, options.overrides)
     run = RunFolder(options.out / sweep.folder_name)
     chosen = with_trials(sweep, options.trials)
     if options.dry_run:
@@ -100,7 +130,7 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         return 0
     if options.concurrent is not None and options.concurrent < 1:
         raise ConfigError(f"--concurrent {options.concurrent}: expected at least 1")
-    command = " ".join(["optical sweep", file, *_same_options(options)])
+    command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
     if _is_finished(run, chosen):
         console.print(f"All {chosen.num_trials} trials are finished already.")
         print_report(run.path)
@@ -138,7 +168,8 @@ def _same_options(options: argparse.Namespace) -> list[str]:
     """The options that a second call needs to mean the same run."""
     names = ("trials", "concurrent", "address", "out", "store")
     defaults = {"out": Path("runs"), "store": Path("artifacts")}
-    return [f"--{name} {getattr(options, name)}" for name in names if getattr(options, name) != defaults.get(name)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) != defaults.get(name)}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 def _is_finished(run: RunFolder, sweep: Sweep) -> bool:

@@ -93,6 +93,8 @@ def test_a_sweep_that_was_begun_is_not_begun_again_and_a_finished_one_is_reporte
     assert call("sweep", "tiny.py") == 0
     assert "All 5 trials are finished already" in capsys.readouterr().out
     assert (run.report / "index.html").is_file()
+    assert call("sweep", "tiny.py", "--resume", "transport.epsilon=0.3") == 2  # other data, another run: nothing to go on with
+    assert "base.transport.epsilon 0.15 -> 0.3" in capsys.readouterr().err
 
 
 def test_recipe_fields_and_show(tmp_path, capsys):
