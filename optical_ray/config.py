@@ -106,7 +106,9 @@ def _set_dotted(model: type[Config], values: dict[str, Any], name: str, value: A
 
 def _require_field(owner: type[BaseModel], part: str, name: str) -> None:
     if part not in owner.model_fields:
-        raise ConfigError(f"{name}: {owner.__name__} has no field {part!r}; it has {', '.join(owner.model_fields)}")
+        meant = [field for field, *_ in describe_fields(owner) if field.endswith(f".{part}")]
+        hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+        raise ConfigError(f"{name}: {owner.__name__} has no field {part!r}; it has {', '.join(owner.model_fields)}{hint}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

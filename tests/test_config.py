@@ -35,6 +35,7 @@ def test_a_dotted_override_changes_that_field_alone():
     [
         ("inner.hight", "Inner has no field 'hight'; it has width"),
         ("outer", "Outer has no field 'outer'; it has inner, name"),
+        ("width", "Outer has no field 'width'; it has inner, name; did you mean inner.width"),
         ("name.first", "name has no fields of its own"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import random
 import re
 from collections import Counter
@@ -99,19 +100,21 @@ def show(options: argparse.Namespace) -> None:
     corpus = _open(options)
     if options.verify and (damaged := corpus.damaged_files()):
         raise DataError(f"{corpus.folder}: {len(damaged)} files are not as they were written ({', '.join(damaged[:3])}); build it again")
+    tokens = () if options.tokenizer is None else _count_tokens(corpus, options.tokenizer)  # a wrong path is told before anything
     languages = describe_corpus(corpus)
-    table = Table("language", "name", "family", "script", *SPLITS, "words", "characters", "median words", "licences", box=None)
+    median = "median English words" if corpus.kind == "bitext" else "median words"
+    table = Table("language", "name", "family", "script", *SPLITS, "text words", "text characters", median, "licences", box=None)
     for row in languages:
         numbers = (f"{row[name]:,}" for name in (*SPLITS, "words", "characters"))
         table.add_row(row["language"], row["name"], row["family"], row["script"], *numbers, f"{row['median words']:g}", row["licences"])
     console.print(table)
-    if options.tokenizer is not None:
-        _show_tokens(console, corpus, options.tokenizer)
+    for part in tokens:
+        console.print(part, soft_wrap=True)
     rules = [rule.name for rule in RULES if any(rule.name in row["dropped"] for row in languages)]
     table = Table("language", "rows read", "kept", *rules, box=None, title="\nRows dropped, by the rule", title_justify="left")
     for row in languages:
-        kept = sum(row[split] for split in SPLITS) / max(row["read"], 1)
-        table.add_row(row["language"], f"{row['read']:,}", f"{kept:.0%}", *(f"{row['dropped'].get(rule, 0):,}" for rule in rules))
+        kept = math.floor(1000 * sum(row[split] for split in SPLITS) / max(row["read"], 1)) / 1000  # 100 % is all of them
+        table.add_row(row["language"], f"{row['read']:,}", f"{kept:.1%}", *(f"{row['dropped'].get(rule, 0):,}" for rule in rules))
     console.print(table)
     facts = corpus.manifest["facts"]
     dropped = Counter[str]()
@@ -131,15 +134,14 @@ def show(options: argparse.Namespace) -> None:
         console.print(f"Figure: {options.figure}", soft_wrap=True)
 
 
-def _show_tokens(console: Console, corpus: Corpus, path: str) -> None:
+def _count_tokens(corpus: Corpus, path: str) -> tuple[str, Table]:
     from optical_ray.data.token_counts import SAMPLE_ROWS, count_tokens  # transformers takes seconds to import
     from optical_ray.encoders.pretrained import load_tokenizer
 
-    console.print(f"\nTokens by {path}, counted on about {SAMPLE_ROWS:,} rows of each language (± half a 95 % interval)", soft_wrap=True)
     table = Table("language", "tokens", "±", "tokens/word", "unknown", box=None)
     for tag, count in count_tokens(corpus, load_tokenizer(path)).items():
         table.add_row(tag, f"{count.tokens:,}", f"{count.margin:.1%}", f"{count.per_word:.2f}", f"{count.unknown:.2%}")
-    console.print(table)
+    return f"\nTokens by {path}, counted on about {SAMPLE_ROWS:,} rows of each language (± half a 95 % interval)", table
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -178,5 +180,6 @@ def _summarise(console: Console, corpus: Corpus) -> None:
     splits = {split: sum(corpus.pairs(split).values()) for split in SPLITS}
     text = ", ".join(f"{count:,} {split}" for split, count in splits.items())
     english = f", {corpus.num_english:,} English sentences" if corpus.kind == "bitext" else ""
-    console.print(f"{len(corpus.languages)} languages, {sum(splits.values()):,} {corpus.unit} ({text}){english}", soft_wrap=True)
+    number = len(corpus.languages)
+    console.print(f"{number} language{'s' * (number != 1)}, {sum(splits.values()):,} {corpus.unit} ({text}){english}", soft_wrap=True)
     console.print(f"Corpus: {corpus.folder}", soft_wrap=True)

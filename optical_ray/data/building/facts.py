@@ -80,14 +80,23 @@ def median_of(counts: Mapping[int, int]) -> float:
     return sum(middle) / len(middle) if middle else 0.0
 
 
-def nothing_left(sources: Sequence[str], min_pairs: int, languages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why no language is left, in one line."""
+def nothing_left(sources: Sequence[str], min_pairs: int, languages: Mapping[str, Mapping[str, Any]], bad_rows: Sequence[str]) -> str:
+    """Why no language is left, in one line.
+
+    Args:
+        sources: What was read.
+        min_pairs: Fewest rows of a language.
+        languages: Facts of those that had rows.
+        bad_rows: Damage that was skipped, a line each.
+    """
     read = sum(sum(facts["read"].values()) for facts in languages.values())
     most = max((facts["kept"] for facts in languages.values()), default=0)
     dropped = Counter[str]()
     for facts in languages.values():
         dropped.update(facts["dropped"])
     rules = ", ".join(f"{rule} dropped {count}" for rule, count in dropped.most_common(3)) or "no rule dropped any"
+    if not read and bad_rows:
+        return f"{', '.join(sources)}: nothing could be read ({bad_rows[0]}); mend it, or name another source"
     return (
         f"{', '.join(sources)}: nothing left after cleaning: {read} rows of {len(languages)} languages read, "
         f"at most {most} of one kept, min_pairs is {min_pairs}; lower min_pairs or switch off a rule ({rules})"

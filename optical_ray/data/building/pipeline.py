@@ -152,7 +152,7 @@ def _fill(scratch: Path, config: CorpusConfig, plan: SourcePlan, map_tasks: MapT
     languages = facts.describe()
     left_out = sorted(tag for tag, found in languages.items() if found["kept"] < config.min_pairs)
     if len(left_out) == len(languages):
-        raise DataError(nothing_left(config.sources, config.min_pairs, languages))
+        raise DataError(nothing_left(config.sources, config.min_pairs, languages, tally.examples))
     english: dict[int, dict[str, int]] = {}  # of text alone it stays empty
     if config.kind == "bitext":
         number_tasks = [{"bucket": bucket, "groups": groups[bucket], "left_out": left_out} | folder for bucket in range(buckets)]

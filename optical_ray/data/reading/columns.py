@@ -79,7 +79,7 @@ def resolve_places(width: int, spec: SourceSpec, code: str | None, where: str) -
         expected, say = ("1 (text)", "text=N") if alone else ("2 (english<TAB>text)", "english=N,text=N")
         raise DataError(
             f"{where}: {width} column{'s' * (width != 1)} and no header, expected {expected}; "
-            f"say {say} (and lang_column=N), header=yes, or format="
+            f"say {say} (and lang_column=N; or their names, where the first line is a header), or format="
         )
     places = [str(number) for number in range(1, width + 1)]
     defaults = (None, "1", None) if alone else ("1", "2", None)

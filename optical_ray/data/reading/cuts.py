@@ -10,8 +10,9 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from optical_ray.data.reading.chunks import CHUNK_BYTES
+from optical_ray.data.reading.naming import split_name
 from optical_ray.data.reading.places import FoundFile, open_file
-from optical_ray.data.reading.streams import BLOCK_BYTES, read_blocks
+from optical_ray.data.reading.streams import BLOCK_BYTES, StreamDamage, read_blocks
 
 Span = tuple[int, int]
 
@@ -90,10 +91,19 @@ def cut_pair(english: FoundFile, text: FoundFile) -> PairCuts:
     return PairCuts(lines, [((first, second), start + 1) for first, second, (start, stop) in spans if start < stop])
 
 
+def count_pair(english: FoundFile, text: FoundFile) -> tuple[int, int] | None:
+    """Lines of two files that may be packed; None: one of them is cut short, so that their beginnings are all that is known of them."""
+    try:
+        first, second = (_count_lines(half)[-1] for half in (english, text))
+    except StreamDamage:
+        return None
+    return first, second
+
+
 def _count_lines(file: FoundFile) -> list[int]:
     """Line ends before each block of BLOCK_BYTES, and lines in all: a last one without an end counts."""
     counts, last = [0], b"\n"
-    for block in read_blocks(file.path, file.label, None):
+    for block in read_blocks(file.path, file.label, split_name(file.name).compression):
         counts.append(counts[-1] + block.count(b"\n"))
         last = block[-1:]
     counts[-1] += last != b"\n"

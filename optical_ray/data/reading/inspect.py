@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from optical_ray.data.reading.chunks import CHUNK_BYTES, Column, Layout, Target
 from optical_ray.data.reading.columns import looks_like_header, named_by_name, resolve_columns, resolve_places
-from optical_ray.data.reading.cuts import cut_at_lines, cut_pair, cut_row_groups
+from optical_ray.data.reading.cuts import count_pair, cut_at_lines, cut_pair, cut_row_groups
 from optical_ray.data.reading.delimited import open_csv
 from optical_ray.data.reading.discover import Group
 from optical_ray.data.reading.json_lines import flat_keys
 from optical_ray.data.reading.lines import LineNumbers, read_lines
-from optical_ray.data.reading.moses import report_unequal
+from optical_ray.data.reading.moses import report_unknown_order
 from optical_ray.data.reading.naming import split_name
 from optical_ray.data.reading.places import FoundFile, is_remote
 from optical_ray.data.reading.spec import SourceSpec
-from optical_ray.data.reading.tables import open_arrow, open_parquet, text_leaves
+from optical_ray.data.reading.tables import DamagedFile, open_arrow, open_parquet, text_leaves
 from optical_ray.data.reading.tally import BadRows, Tally
 from optical_ray.errors import DataError
 
@@ -68,8 +68,11 @@ def inspect_group(group: Group, spec: SourceSpec, bad: BadRows) -> Inspected:
             raise DataError(f"{file.label}: {columns}, but a text file has no columns; say format=tsv if it has, or leave that out")
         return Inspected(_plain(None, spec.lang or group.code), _line_parts(group), size)
     if group.format == "arrow":
-        with open_arrow(file.path, file.label) as (schema, _):
-            names = text_leaves(schema, file.label, (spec.english, spec.text, spec.lang_column))
+        try:
+            with open_arrow(file.path, file.label) as (schema, _):
+                names = text_leaves(schema, file.label, (spec.english, spec.text, spec.lang_column))
+        except DamagedFile as error:
+            return _unreadable(error, file, bad)
         return Inspected(resolve_columns(names, spec, group.code, group.code_is_key, file.label), [Part()], size)
     layout = _layout_of_lines(group, spec, bad)
     if layout is None:
@@ -100,11 +103,16 @@ def _plain(english: Column | None, *codes: str | None) -> Layout:
 
 def _moses_parts(files: tuple[FoundFile, ...], bad: BadRows) -> Iterator[Part]:
     english, text = files
+    labels = (english.label, text.label)
     if any(split_name(half.name).compression is not None or is_remote(half.path) for half in files):
-        yield Part()  # compared while it is read: a remote file is not fetched twice
+        # `refuse`: compared while it is read, not to unpack (or fetch) it twice. `skip`: no row of unequal halves may be handed on.
+        counted = count_pair(english, text) if bad.on_bad_row == "skip" else None
+        if counted is None or not report_unknown_order(labels, counted, bad):
+            yield Part()
         return
     cuts = cut_pair(english, text)
-    report_unequal((english.label, text.label), cuts.lines, bad)
+    if report_unknown_order(labels, cuts.lines, bad):
+        return
     for spans, first_line in cuts.parts:
         yield Part(list(spans), first_line)
 
@@ -112,8 +120,22 @@ def _moses_parts(files: tuple[FoundFile, ...], bad: BadRows) -> Iterator[Part]:
 def _inspect_parquet(group: Group, spec: SourceSpec, bad: BadRows) -> Inspected:
     [file] = group.files
     if file.size == 0:
-        bad.add("empty file", file.label, "0 bytes, not a Parquet file", "copy it again")
+        bad.add("empty file", file.label, "0 bytes, not a Parquet file", "copy it again", unit="files")
         return Inspected(None, [], 0)
+    try:
+        return _inspect_row_groups(group, spec)
+    except DamagedFile as error:
+        return _unreadable(error, file, bad)
+
+
+def _unreadable(error: DamagedFile, file: FoundFile, bad: BadRows) -> Inspected:
+    found, _, mend = str(error).removeprefix(f"{file.label}: ").rpartition("; ")
+    bad.add("damaged file", file.label, found, mend, unit="files")
+    return Inspected(None, [], 0)
+
+
+def _inspect_row_groups(group: Group, spec: SourceSpec) -> Inspected:
+    [file] = group.files
     with open_parquet(file.path, file.label) as parquet:
         names = text_leaves(parquet.schema_arrow, file.label, (spec.english, spec.text, spec.lang_column))
         layout = resolve_columns(names, spec, group.code, group.code_is_key, file.label)

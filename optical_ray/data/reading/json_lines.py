@@ -116,9 +116,7 @@ def _parse(line: str, keys: list[str], where: Callable[[], str], bad: BadRows) -
             value = _pick(row, key)
         except (KeyError, TypeError):
             found = (
-                f"it has {', '.join(map(printable, list(row)[:10]))}"
-                if isinstance(row, dict)
-                else f"it is a {type(row).__name__}, expected an object"
+                f"it has {', '.join(flat_keys(row)[:10])}" if isinstance(row, dict) else f"it is a {type(row).__name__}, expected an object"
             )
             bad.add(KEYS, where(), f"no key {key!r}; {found}", "fix the line, or name the keys (english=, text=, lang_column=)")
             return None

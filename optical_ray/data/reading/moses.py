@@ -14,7 +14,10 @@ from optical_ray.data.reading.rows import Rows, keep, report_undecodable
 from optical_ray.data.reading.tally import BadRows
 
 UNEQUAL = "unequal halves"
-"""Kind of bad row: lines beyond the end of the shorter half."""
+"""Kind of bad row: all lines of two files of which one has more, so that nobody knows which line translates which; where a packed half is
+cut short, the lines of the other beyond the cut."""
+
+_EXPECTED = "the halves of a Moses pair must have the same number of lines"
 
 
 def read_moses(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
@@ -50,7 +53,18 @@ def read_moses(chunk: Chunk, bad: BadRows) -> Iterator[Rows]:
 
 
 def report_unequal(labels: tuple[str, str], lines: tuple[int, int], bad: BadRows) -> None:
-    """Tell `bad` of halves of unequal length, by file and number of lines."""
+    """Tell `bad` of the lines beyond the end of the shorter half, by file and number of lines."""
     if lines[0] != lines[1]:
-        found = f"{lines[1]} lines, but {labels[0]} has {lines[0]}"
-        bad.add(UNEQUAL, labels[1], found, "the halves of a Moses pair must have the same number of lines", abs(lines[0] - lines[1]))
+        bad.add(UNEQUAL, labels[1], _found(labels, lines), _EXPECTED, abs(lines[0] - lines[1]), "pairs of files")
+
+
+def report_unknown_order(labels: tuple[str, str], lines: tuple[int, int], bad: BadRows) -> bool:
+    """Tell `bad` of all lines of halves of unequal length: one missing line shifts what follows. True where they are unequal."""
+    if lines[0] != lines[1]:
+        found = f"{_found(labels, lines)}; which line translates which is not known"
+        bad.add(UNEQUAL, labels[1], found, _EXPECTED, max(lines), "pairs of files")
+    return lines[0] != lines[1]
+
+
+def _found(labels: tuple[str, str], lines: tuple[int, int]) -> str:
+    return f"{lines[1]} lines, but {labels[0]} has {lines[0]}"

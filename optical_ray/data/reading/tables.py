@@ -29,18 +29,23 @@ _OLD_STREAM_END = bytes(4)
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
+class DamagedFile(DataError):
+    """A file that cannot be opened as what it is: `label: what was found; what to do`."""
+
+
 @contextmanager
 def open_parquet(path: str, label: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, opened by itself: `lang` may be a column and a key of the path at once, which a data set refuses.
 
     Raises:
-        DataError: it cannot be opened, or is no Parquet file.
+        DamagedFile: it is no whole Parquet file.
+        DataError: it cannot be opened.
     """
     with open_file(path, label) as stream:
         try:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
         except _DAMAGE as error:
-            raise DataError(f"{label}: not a readable Parquet file ({reason(error)}); {_MEND}") from None
+            raise DamagedFile(f"{label}: not a readable Parquet file ({reason(error)}); {_MEND}") from None
         yield file
 
 
@@ -92,7 +97,8 @@ def open_arrow(path: str, label: str) -> Iterator[tuple[pa.Schema, Iterator[pa.R
     """Schema and record batches of an Arrow IPC stream or file.
 
     Raises:
-        DataError: it cannot be opened, or is neither.
+        DamagedFile: it is neither.
+        DataError: it cannot be opened.
     """
     with open_file(path, label) as stream:
         start = stream.read(6)
@@ -105,7 +111,7 @@ def open_arrow(path: str, label: str) -> Iterator[tuple[pa.Schema, Iterator[pa.R
         try:
             reader = pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
         except _DAMAGE as error:
-            raise DataError(f"{label}: not a readable Arrow file ({reason(error)}); {_MEND}") from None
+            raise DamagedFile(f"{label}: not a readable Arrow file ({reason(error)}); {_MEND}") from None
         yield (
             reader.schema,
             (reader.get_batch(index) for index in range(reader.num_record_batches))

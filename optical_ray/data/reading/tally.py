@@ -12,7 +12,7 @@ from optical_ray.errors import DataError
 EXAMPLES = 20
 """Bad rows that are described."""
 
-SKIP_HINT = "or pass --on-bad-row=skip to drop and count such rows"
+SKIP_HINT = "or pass --on-bad-row=skip to drop and count such"
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class BadRows:
     on_bad_row: OnBadRow
     tally: Tally
 
-    def add(self, kind: str, where: str, found: str, mend: str, rows: int = 1) -> None:
+    def add(self, kind: str, where: str, found: str, mend: str, rows: int = 1, unit: str = "rows") -> None:
         """Meet bad rows.
 
         Args:
@@ -63,12 +63,13 @@ class BadRows:
             found: What was found, and what was expected.
             mend: What to do about it, besides skipping.
             rows: How many they are.
+            unit: What skipping leaves out.
 
         Raises:
             DataError: `refuse`.
         """
         if self.on_bad_row == "refuse":
-            raise DataError(f"{where}: {found}; {mend}, {SKIP_HINT}")
+            raise DataError(f"{where}: {found}; {mend}, {SKIP_HINT} {unit}")
         self.tally.bad[kind] += rows
         if len(self.tally.examples) < EXAMPLES:
             self.tally.examples.append(f"{where}: {found}")

@@ -71,8 +71,41 @@ def test_unequal_moses_halves_are_refused_with_both_counts(suffix, tmp_path):
     message = refused(tmp_path)
     assert f"news.sw{suffix}: 3 lines" in message and f"news.en{suffix} has 5" in message
     batches, tally = read(tmp_path, on_bad_row="skip")
-    assert pairs_of(batches) == MANY[:3]
-    assert tally.bad == {"unequal halves": 2}
+    assert pairs_of(batches) == []
+    assert tally.bad == {"unequal halves": 5}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_a_line_missing_in_the_middle_of_a_half_never_gives_pairs_that_are_none(suffix, tmp_path):
+    moses(tmp_path / "news", MANY, suffix=suffix)
+    texts = [text for _, text in MANY]
+    (tmp_path / "news" / f"news.sw{suffix}").write_bytes(PACK[suffix]("".join(f"{text}\n" for text in texts[:2] + texts[3:]).encode()))
+    moses(tmp_path / "whole", MANY[:4], suffix=suffix)
+    assert "pass --on-bad-row=skip to drop and count such pairs of files" in refused(tmp_path / "news")
+    batches, tally = read(tmp_path / "news", tmp_path / "whole", on_bad_row="skip")
+    assert pairs_of(batches) == MANY[:4]
+    assert tally.bad == {"unequal halves": len(MANY)}
+
+
+def test_of_a_packed_half_that_is_cut_short_the_pairs_before_the_cut_are_read(tmp_path):
+    moses(tmp_path, MANY, suffix=".gz")
+    path = tmp_path / "news.sw.gz"
+    path.write_bytes(path.read_bytes()[:-12])
+    assert "cut short" in refused(tmp_path)
+    batches, tally = read(tmp_path, on_bad_row="skip")
+    found = pairs_of(batches)
+    assert found == MANY[: len(found)]
+    assert tally.bad["damaged file"] == 1 and len(found) + tally.bad["unequal halves"] == len(MANY)
+
+
+def test_a_parquet_file_without_its_end_is_skipped_where_that_is_asked_for(tmp_path):
+    path = parquet(tmp_path / "ha.parquet", {"english": [e for e, _ in MANY], "text": [t for _, t in MANY]})
+    path.write_bytes(path.read_bytes()[:-20])
+    (tmp_path / "sw.tsv").write_text("".join(f"{english}\t{text}\n" for english, text in MANY[:2]))
+    assert "not a readable Parquet file" in refused(path)
+    batches, tally = read(tmp_path, on_bad_row="skip")
+    assert pairs_of(batches) == MANY[:2]
+    assert tally.bad == {"damaged file": 1} and "ha.parquet" in tally.examples[0]
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_packed_text_file_that_was_cut_gives_the_lines_before_or_is_refused(tm
         ("{}/sw.txt,text=2", "sw.txt: text=2, but a text file has no columns; say format=tsv if it has"),
         ("{}/plain.txt", "plain.txt: of what language? its path names none, and no column says it; say lang=CODE"),
         ("{}/en-sw.txt", "en-sw.txt: of what language?"),
-        ("{}/two.tsv", "2 columns and no header, expected 1 (text); say text=N (and lang_column=N)"),
+        ("{}/two.tsv", "2 columns and no header, expected 1 (text); say text=N (and lang_column=N; or their names, where"),
         ("{}/wide.tsv,header=yes", "no column of text among en, sw; looked for text, sentence, content; say text=COLUMN"),
         ("{}/notes", "its name says no format; expected .txt, NAME.sw, .tsv"),
         ("{}/empty", "no text among its 1 files; looked for .txt, .tsv"),
