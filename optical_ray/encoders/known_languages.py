@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.repocard import metadata_load
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from optical_ray.encoders.layout import find_file, read_layout
 from optical_ray.errors import LanguageError, ModelError

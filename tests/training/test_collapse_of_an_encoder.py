@@ -1,4 +1,4 @@
-"""The negative control on a real encoder: raw transport at a plain epsilon makes a multilingual encoder's tokens alike while its loss falls.
+"""The negative control on a real encoder: raw transport at a plain epsilon makes all its tokens alike, while its loss falls.
 
     OPTICAL_E5=FOLDER OPTICAL_BITEXT=FOLDER make test-slow
 
