@@ -23,7 +23,7 @@ from optical_ray.trial import run_trial
 ENCODER, BITEXT = os.environ.get("OPTICAL_E5"), os.environ.get("OPTICAL_BITEXT")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),  # 60 steps of 96 million embeddings: two minutes on a quiet machine of two cores
+    pytest.mark.timeout(1800),  # of one arm: some 130 seconds of CPU, and up to 8 minutes on two cores that others use too
     pytest.mark.skipif(not (ENCODER and BITEXT), reason="OPTICAL_E5 and OPTICAL_BITEXT name no encoder and no bitext (CONTRIBUTING.md)"),
 ]
 LAYERS, LANGUAGES, STEPS = 4, 4, 60
