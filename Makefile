@@ -4,13 +4,16 @@ RESUME ?=# make sweep RESUME=1 goes on with a sweep that was begun
 PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch install page names>'
 BIN := .venv/bin
 
-.PHONY: sweep test test-interop check format clean
+.PHONY: sweep test test-slow test-interop check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
 	RAY_ADDRESS=local $(BIN)/python -m pytest
+
+test-slow: .venv/test-ready  # by hand: OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
+	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s
 
 test-interop: .venv/test-ready  # by hand: Sentence-Transformers and PyLate in environments of their own (1 GB) load what we save
 	OPTICAL_INTEROP=.interop $(BIN)/python -m pytest tests/interop -s

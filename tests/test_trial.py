@@ -50,10 +50,24 @@ def test_a_trial_leaves_everything_the_format_names(finished, world):
     assert plan["languages"] == list(recipe.languages.pool)
     assert sum(plan["draws"].values()) == 320
     assert plan["epsilon_unit"] > 0
+    seen = {"source": "student.init=scratch", "model": None, "languages": [], "seen": dict.fromkeys(recipe.languages.pool, False)}
+    assert plan["pretraining_languages"] == seen
     checkpoint = latest_checkpoint(folder.checkpoint)
     assert not (checkpoint / "optimizer.pt").exists()
     texts = pq.read_table(run.tasks / "bitext.parquet")
     assert set(texts["split"].to_pylist()) == {"test"}
+
+
+def test_a_plan_says_what_the_student_saw_before(world):
+    def describe(**changes):
+        changes = {f"student.{name}": value for name, value in changes.items()}
+        recipe = world.recipe.override({"student.init": str(world.teacher), "languages.size": 2} | changes)
+        return trial_module.prepare(recipe, world.store).describe()["pretraining_languages"]
+
+    assert describe() is None
+    found = describe(pretraining_languages=["hau", "swa", "cmn"])
+    assert found["languages"] == ["ha", "sw", "zh-Hans"]
+    assert found["seen"] == {"sw": True, "ha": True, "yo": False, "so": False}
 
 
 def test_every_query_has_a_row_for_every_system_and_scorer(finished):

@@ -72,6 +72,13 @@ class Trial:
             return frozenset()
         return frozenset(self.plan["languages"]) if self.plan is not None else None
 
+    def saw_in_pretraining(self, language: str) -> bool | None:
+        """Whether the student had seen an evaluation language before; None where its plan does not say, or nobody knew."""
+        known = (self.plan or {}).get("pretraining_languages")
+        seen = known.get("seen") if isinstance(known, Mapping) else None
+        found = seen.get(language) if isinstance(seen, Mapping) else None
+        return found if isinstance(found, bool) else None
+
     @property
     def k(self) -> int | None:
         """Bitext languages in training; None where nothing is trained or nothing is known yet."""

@@ -18,7 +18,7 @@ from optical_ray.analysis.captions import (
     search_caption,
     training_caption,
 )
-from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED
+from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED, largest_cells
 from optical_ray.analysis.design import PartView, best_of_search, short, show, varying_fields
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import MEASURES
@@ -184,15 +184,27 @@ def _language_table(analysis: Analysis) -> TableView:
     names = list(dict.fromkeys(point.series for point in analysis.languages))
     order = [name for name in REFERENCES if name in names] + [name for name in names if name not in REFERENCES]
     by = {(point.series, point.language): point for point in analysis.languages}
+    seen = _seen_in_pretraining(analysis)
     rows = []
     for language in sorted({point.language or "" for point in analysis.languages}):
         present = [by[name, language] for name in order if (name, language) in by]
         count = Cell(str(max(point.num_queries for point in present)), kind="num")
         intervals = [by[name, language].interval if (name, language) in by else None for name in order]
-        rows.append((Cell(language, kind="code"), count, *[_interval(interval) for interval in intervals]))
+        known = [Cell(seen.get(language, "-"))] if seen else []
+        rows.append((Cell(language, kind="code"), count, *known, *[_interval(interval) for interval in intervals]))
     k = max((point.k for point in analysis.languages), default=0)
     caption = f"Success@1 on each query language at k = {k}, with the {level(analysis)} bootstrap interval over its queries."
-    return TableView("languages", caption, ("language", "queries", *[_label(analysis, name) for name in order]), tuple(rows))
+    labels = [*(["seen in pre-training"] if seen else []), *[_label(analysis, name) for name in order]]
+    return TableView("languages", caption, ("language", "queries", *labels), tuple(rows))
+
+
+def _seen_in_pretraining(analysis: Analysis) -> dict[str, str]:
+    """`yes` or `no` by language, where the students of the table agree; empty where none of them is known to have seen any."""
+    trials = [trial for cell in largest_cells(analysis.cells) for trial in cell.trials]
+    found = {name: {trial.saw_in_pretraining(name) for trial in trials} for name in {point.language or "" for point in analysis.languages}}
+    if not any(True in answers for answers in found.values()):
+        return {}
+    return {name: "yes" if answers == {True} else "no" for name, answers in found.items() if answers in ({True}, {False})}
 
 
 def _scorer_table(analysis: Analysis) -> TableView:

@@ -32,6 +32,7 @@ SUMMARY = pa.schema(
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=False),  # smallest set | in training | unseen | all | language
         pa.field("language", pa.string()),  # of group `language`
+        pa.field("seen_in_pretraining", pa.bool_()),  # of group `language`; null: not known
         pa.field("num_languages", pa.int32(), nullable=False),
         pa.field("num_queries", pa.int32(), nullable=False),
         pa.field("num_sentences", pa.int32(), nullable=False),  # different relevant sentences behind the queries: what is resampled
@@ -57,6 +58,7 @@ class SummaryRow:
     scorer: str
     group: str
     language: str | None
+    seen_in_pretraining: bool | None
     num_languages: int
     num_queries: int
     num_sentences: int
@@ -114,12 +116,13 @@ def _summarise_trial(
     for system, languages in sorted(found.items()):
         groups: list[tuple[str, str | None, Members]] = [(group, None, members) for group, members in members_of[system].items()]
         groups += [(LANGUAGE, name, (name,)) for name in sorted(languages)]
-        for group, language, members in groups:
+        for group, name, members in groups:
             relevant = relevant_ids(languages, members)
+            seen = None if name is None else trial.saw_in_pretraining(name)
             num_queries, num_sentences = sum(len(ids) for ids in relevant.values()), count_sentences(relevant)
             for measure, interval in zip(MEASURES, intervals[system, members], strict=True):
                 yield SummaryRow(
-                    trial.trial_id, part, trial.arm, trial.k, seed if isinstance(seed, int) else None, *system, group, language,
+                    trial.trial_id, part, trial.arm, trial.k, seed if isinstance(seed, int) else None, *system, group, name, seen,
                     len(members), num_queries, num_sentences, measure, interval.estimate, interval.low, interval.high,
                 )  # fmt: skip
 

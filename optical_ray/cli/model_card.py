@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optical_ray.cli.card_results import CardResults, markdown_table
+from optical_ray.encoders.known_languages import PretrainingLanguages
 from optical_ray.errors import RunFolderError
 from optical_ray.languages.codes import describe_language
 from optical_ray.languages.metadata import language_metadata
@@ -50,6 +51,7 @@ def render_card(run: RunFolder, trial: TrialFolder, recipe: Recipe, name: str) -
         _introduction(recipe, trial, plan, status.step if status is not None else 0),
         "## Languages\n",
         _languages(plan),
+        _pretraining(plan, recipe),
         "## Data\n",
         _data(plan),
         "## Results\n",
@@ -85,6 +87,8 @@ def _front_matter(plan: Mapping[str, Any]) -> str:
     codes = sorted({"en", *(tag.partition("-")[0] for tag in plan["languages"])})
     tags = ["ColBERT", "PyLate", "sentence-transformers", "multi-vector", "cross-lingual-retrieval", "optical-ray"]
     lines = ["---", "library_name: PyLate", "pipeline_tag: sentence-similarity", "language:", *(f'- "{code}"' for code in codes)]
+    base = (plan.get("pretraining_languages") or {}).get("model")
+    lines += [f"base_model: {base}"] if base else []
     return "\n".join([*lines, "tags:", *(f"- {tag}" for tag in tags), "---", ""])
 
 
@@ -122,6 +126,21 @@ def _languages(plan: Mapping[str, Any]) -> str:
     }
     table = markdown_table(["language", "family", "script", "pairs", "draws", "share"], rows)
     return f"{table}\nDiversity: " + "; ".join(f"{name} {_number(value)}" for name, value in facts.items()) + ".\n"
+
+
+def _pretraining(plan: Mapping[str, Any], recipe: Recipe) -> str:
+    known = plan.get("pretraining_languages")
+    if recipe.student.init == "scratch" and (known is None or not known["languages"]):
+        return "It had seen no language before: it was trained from scratch.\n"
+    if known is None:
+        return "What the encoder that it started from had seen in pre-training is not known.\n"
+    before = PretrainingLanguages(tuple(known["languages"]), known["source"])
+    seen = [tag for tag in plan["languages"] if before.saw(tag)]
+    model = f" of {known['model']}" if known.get("model") else ""
+    return (
+        f"The encoder that it started from had seen {len(before.languages)} languages in pre-training, by the list{model} "
+        f"({before.source}): {' '.join(before.languages) or 'none'}. Of those above: {' '.join(seen) or 'none'}.\n"
+    )
 
 
 def _data(plan: Mapping[str, Any]) -> str:

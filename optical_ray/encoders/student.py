@@ -9,16 +9,18 @@ import logging
 import math
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
-from optical_ray.config import Config
+from optical_ray.config import Config, where_field
+from optical_ray.encoders.known_languages import FROM_SCRATCH, PretrainingLanguages, pretraining_languages
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import check_length, find_model, load_dense, load_pretrained
 from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.encoders.trainable import Trainable
-from optical_ray.errors import ModelError
+from optical_ray.errors import LanguageError, ModelError
+from optical_ray.languages.codes import canonical_tag
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,29 @@ class StudentConfig(Config):
     """Put before a text that the finished student encodes as a document; None: `prefix`. Training and evaluation only know queries."""
     document_max_tokens: int | None = Field(default=None, ge=4)
     """Length limit of such a document; None: `max_tokens`."""
+    pretraining_languages: tuple[str, ...] | None = where_field(None)
+    """Languages that `init` saw in pre-training, any usual code, for a model of which nothing says so (docs/models.md): a covariate of the
+    results, which changes none; empty: none. None: what the folder says or is known of it. Not part of the fingerprint."""
+
+    @field_validator("pretraining_languages")
+    @classmethod
+    def _canonical(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        try:
+            return tuple(sorted({canonical_tag(code) for code in value}))
+        except LanguageError as error:
+            raise ValueError(str(error)) from None
+
+    def read_pretraining(self) -> PretrainingLanguages | None:
+        """What `init` saw before: the field's word, nothing where it starts from scratch, else what is known; None: nobody has said.
+
+        Raises:
+            ModelError: the folder's pretraining.json is damaged.
+        """
+        if self.pretraining_languages is not None:
+            return PretrainingLanguages(self.pretraining_languages, "student.pretraining_languages")
+        return FROM_SCRATCH if self.init == "scratch" else pretraining_languages(self.init, self.revision)
 
     @property
     def query_form(self) -> TextForm:

@@ -1,13 +1,19 @@
 """Averages against plain Python, the groups of languages, alignment of systems."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.design import common_languages, grid_cells, short, varying_fields, view_parts
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.outcomes import MEASURES, Outcomes, average, index_outcomes, pair
+from optical_ray.analysis.page import build_page
 from optical_ray.analysis.summary import ALL, IN_TRAINING, LANGUAGE, SMALLEST, SUMMARY, UNSEEN, group_languages, summary_table
+from optical_ray.artifacts import write_json
+from optical_ray.retrieval.intervals import QueryBootstrap
 
 
 def outcomes(ids, values):
@@ -155,3 +161,25 @@ def test_intervals_over_languages_allow_for_sentences_that_languages_share(plant
     found = planted_analysis.success(trial, ALL)
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(clustered, rel=0.08)
     assert clustered > 1.25 * independent
+
+
+def test_what_was_seen_in_pretraining_stands_beside_each_language_where_it_is_known(planted_run, tmp_path):
+    shutil.copytree(planted_run, tmp_path / "run")
+    known = {"source": "a list", "model": None, "languages": ["fr", "sw"], "seen": {"fr": True, "sw": True, "hi": False}}
+    for trial in load_run(planted_run).trials:
+        if trial.plan is not None and trial.k is not None:
+            plan = tmp_path / "run" / "trials" / trial.trial_id / "plan.json"
+            write_json(plan, {**trial.plan, "pretraining_languages": known})
+    analysis = analyse(load_run(tmp_path / "run"), QueryBootstrap(resamples=50))
+    rows = {row.language: row.seen_in_pretraining for row in analysis.summary if row.k == 16}
+    assert (rows["fr"], rows["sw"], rows["hi"], rows["ar"], rows[None]) == (True, True, False, None, None)
+    untrained = {row.seen_in_pretraining for row in analysis.summary if row.k is None}
+    assert untrained == {None}
+    table = build_page(analysis, (), (), (), ()).tables["languages"]
+    column = table.columns.index("seen in pre-training")
+    shown = {row[0].text: row[column].text for row in table.rows}
+    assert (shown["fr"], shown["sw"], shown["hi"], shown["ar"]) == ("yes", "yes", "no", "-")
+
+
+def test_a_page_without_pretraining_has_no_column_for_it(planted_analysis):
+    assert "seen in pre-training" not in build_page(planted_analysis, (), (), (), ()).tables["languages"].columns

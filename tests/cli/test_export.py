@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from optical_ray.artifacts import write_json
 from optical_ray.cli import main
-from optical_ray.cli.model_card import hide_path
+from optical_ray.cli.model_card import hide_path, render_card
 from optical_ray.cli.record import record
+from optical_ray.encoders.known_languages import pretraining_languages
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student_folder import load_student, read_description
 from optical_ray.encoders.tokenizer import tokenize
-from optical_ray.recipe import Resources
+from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval.evaluate import encode_texts
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep
@@ -186,3 +188,28 @@ def test_paths_of_this_machine_are_cut_to_their_names_and_all_else_stays():
     assert hide_path("file:/data/x") == "x"
     for text in ("catalogs", "hf:owner/name,lang=sw", "s3://bucket/bitext", "intfloat/multilingual-e5-small", "teacher-mean"):
         assert hide_path(text) == text
+
+
+def test_the_card_names_what_the_student_saw_before(world, tmp_path):
+    student = {"student__init": str(world.teacher), "student__pretraining_languages": ["swa", "fra"]}
+    _, trial = finish(world, tmp_path / "run", **student, training__max_steps=1)
+    call("export", trial.path, "--out", tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "had seen 2 languages in pre-training, by the list (student.pretraining_languages): fr sw. Of those above: sw.\n" in card
+    assert "base_model" not in card
+
+
+def test_a_card_names_the_checkpoint_whose_list_it_is_so_that_the_next_student_knows(finished, tmp_path):
+    run, trial = finished
+    assert "trained from scratch" in render_card(run, trial, Recipe.read(trial.recipe), "m")
+    shutil.copytree(trial.path, tmp_path / "run" / "trials" / trial.trial_id)
+    shutil.copy(run.path / "sweep.json", tmp_path / "run")
+    moved = RunFolder(tmp_path / "run")
+    recipe = Recipe.read(trial.recipe).override({"student.init": "xlm-roberta-base"})
+    plan = json.loads(trial.plan.read_text())
+    write_json(moved.trial(trial.trial_id).plan, plan | {"pretraining_languages": pretraining_languages("xlm-roberta-base").describe(())})
+    card = render_card(moved, moved.trial(trial.trial_id), recipe, "m")
+    assert "\nbase_model: FacebookAI/xlm-roberta-base\n" in card
+    (tmp_path / "README.md").write_text(card)
+    (tmp_path / "config.json").write_text('{"vocab_size": 250002}')
+    assert pretraining_languages(str(tmp_path)) == pretraining_languages("xlm-roberta-base")
