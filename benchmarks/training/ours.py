@@ -24,10 +24,12 @@ from optical_ray.data.batches import Batch, PairSource, UntaughtBatch, read_batc
 from optical_ray.data.plan import START, BatchPlan, Position
 from optical_ray.distillation import distil_worker
 from optical_ray.encoders.pretrained import silence_transformers
+from optical_ray.encoders.student import Student
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder, utc_now
 from optical_ray.runs.schemas import TrialStatus
 from optical_ray.training.parallel import Parallel
+from optical_ray.training.state import TrainingState
 
 Item = tuple[Batch | UntaughtBatch, Position]
 
@@ -60,8 +62,22 @@ def run(job: dict[str, Any], rank: int, blocks: Blocks) -> None:
             items = itertools.chain(warm_up, read_batches(source, plan, start, rank, workers))
         return paced(blocks, items, reads_english=recipe.objective.english > 0)
 
-    with timed_parts(blocks):
+    def start(state: TrainingState[Student]) -> None:
+        blocks.facts = {"parameters": sum(each.numel() for each in state.model.parameters() if each.requires_grad)}
+        if job["batches"] is not None:
+            blocks.facts["states"] = measure_states(state.model, read_fixed(Path(job["batches"]))[0])
+
+    with timed_parts(blocks, start):
         distil_worker(recipe, resources, Store(Path(job["store"])), folder, lambda step, metrics: None, Parallel(rank, resources.workers), read)
+
+
+def measure_states(student: Student, batch: Batch) -> float:
+    """Mean size of the encoder's states of a batch in evaluation mode: the others' `describe` gives the same where the encoder is the same."""
+    student.encoder.eval()
+    with torch.no_grad():
+        states_BND = student.encoder(input_ids=batch.ids_BN, attention_mask=batch.attention_BN).last_hidden_state
+    student.encoder.train()
+    return float(states_BND[batch.attention_BN].double().abs().mean())
 
 
 def paced(blocks: Blocks, items: Iterator[Item], reads_english: bool) -> Iterator[Item]:

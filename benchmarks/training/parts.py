@@ -24,8 +24,8 @@ PARTS = ("data", "encoder", "loss", "optimiser")
 
 
 @contextmanager
-def timed_parts(blocks: Blocks) -> Iterator[None]:
-    """Inside, a training counts seconds by part into the blocks (`data` is counted where batches are read).
+def timed_parts(blocks: Blocks, start: Callable[[TrainingState[Any]], None]) -> Iterator[None]:
+    """Inside, a training counts seconds by part into the blocks (`data` is counted where batches are read); first it calls `start`.
 
     encoder: forward of the student's encoder, and backward from the moment its output has a gradient. Right for a student that reads one
     side; of two, the backward pass of the first side's loss falls into it. loss: the rest of pricing and of the backward pass before that
@@ -66,6 +66,7 @@ def timed_parts(blocks: Blocks) -> Iterator[None]:
         def end_step(*_: Any) -> None:
             blocks.count(optimiser_seconds=time.perf_counter() - begun)
 
+        start(state)
         state.model.encoder.register_forward_pre_hook(begin)
         state.model.encoder.register_forward_hook(end)
         state.optimizer.register_step_pre_hook(begin)
