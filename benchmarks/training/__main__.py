@@ -1,4 +1,4 @@
-"""A training step beside Sentence-Transformers' multilingual distillation and PyLate's contrastive training, on one encoder and the same pairs.
+"""A training step beside Sentence-Transformers' multilingual distillation and PyLate's contrastive training: one encoder, the same pairs.
 
 python -m benchmarks.training [--encoder FOLDER] [--bitext FOLDER] [--quick] [--sections ...] [--out DIR]
 """

@@ -135,7 +135,7 @@ class Running:
             except BrokenPipeError:
                 raise self._failure(0) from None
         told = [self._read(rank, BLOCK_SECONDS) for rank in range(len(self._processes))]
-        sums = {name: sum(each[name] for each in told) for name in ("pairs", "tokens", "padded_tokens")}
+        sums = {name: sum(each.get(name, 0) for each in told) for name in ("pairs", "tokens", "padded_tokens")}
         return told[0] | sums | {"seconds": max(each["seconds"] for each in told)}
 
     def close(self) -> None:

@@ -68,11 +68,13 @@ def run(job: dict[str, Any], rank: int, blocks: Blocks) -> None:
             blocks.facts["states"] = measure_states(state.model, read_fixed(Path(job["batches"]))[0])
 
     with timed_parts(blocks, start):
-        distil_worker(recipe, resources, Store(Path(job["store"])), folder, lambda step, metrics: None, Parallel(rank, resources.workers), read)
+        distil_worker(
+            recipe, resources, Store(Path(job["store"])), folder, lambda step, metrics: None, Parallel(rank, resources.workers), read
+        )
 
 
 def measure_states(student: Student, batch: Batch) -> float:
-    """Mean size of the encoder's states of a batch in evaluation mode: the others' `describe` gives the same where the encoder is the same."""
+    """Mean size of the encoder's states of a batch in evaluation mode: of the same encoder, the others' `describe` gives the same."""
     student.encoder.eval()
     with torch.no_grad():
         states_BND = student.encoder(input_ids=batch.ids_BN, attention_mask=batch.attention_BN).last_hidden_state

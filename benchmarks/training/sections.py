@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.training.contender import INSTALL, PYLATE, SENTENCE_TRANSFORMERS, Contender, ContenderFailed, Running, find_python
-from benchmarks.training.contender import ours, ours_both_sides, theirs
+from benchmarks.training.contender import (
+    INSTALL,
+    PYLATE,
+    SENTENCE_TRANSFORMERS,
+    Contender,
+    ContenderFailed,
+    Running,
+    find_python,
+    ours,
+    ours_both_sides,
+    theirs,
+)
 from benchmarks.training.rows import Row, summarise
 from benchmarks.training.world import World
 
@@ -18,7 +28,10 @@ SAME_STATES = 1e-3
 versions of transformers differ)."""
 
 OT = "<T, C> between the student's tokens of the foreign side and the teacher's of the English side, which are given"
-OT_BOTH = "the same, the contrastive term by MaxSim (each foreign sentence against each English one of its group), and pooled MSE of the student's own English"
+OT_BOTH = (
+    "the same, the contrastive term by MaxSim (each foreign sentence against each English one of its group), and pooled MSE of the "
+    "student's own English"
+)
 MSE = "squared error of the mean-pooled foreign side against the teacher's sentence vector, which is given"
 MSE_BOTH = "the same of both sides, as documented"
 CONTRASTIVE = "MaxSim of each foreign sentence against each English one of the batch, both read by the student; no teacher"
@@ -80,14 +93,25 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
         theirs(f"{NAME_ST}, both sides", f"both sides: {MSE_BOTH}", world, threads, both_sides=True, **st),
         theirs(f"{NAME_ST}, foreign side", f"foreign side: {MSE}", world, threads, both_sides=False, **st),
         theirs(f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; 64 tokens, no query expansion", world, threads, **pylate),
-        theirs(f"{NAME_PYLATE}, as it is", f"both sides: {CONTRASTIVE}; the lengths it ships with", world, threads, PYLATE, shipped_lengths=True),
+        theirs(
+            f"{NAME_PYLATE}, as it is",
+            f"both sides: {CONTRASTIVE}; the lengths it ships with",
+            world,
+            threads,
+            PYLATE,
+            shipped_lengths=True,
+        ),
     )
     unsorted = ours(f"{NAME_OURS}, no bucketing", "the same pairs in random order", world, threads, batch__length_window=1)
     cached = ours(f"{NAME_OURS}, teacher cached", OT, world, threads)
     online = ours(f"{NAME_OURS}, teacher online", "the teacher reads the English side of every batch", world, threads, teacher__cache=False)
     once = theirs(f"{NAME_ST}, targets once", MSE, world, threads, both_sides=False, **st)
     always = theirs(
-        f"{NAME_ST}, targets at every batch", "the teacher reads the English side of every batch", world, threads, both_sides=False,
+        f"{NAME_ST}, targets at every batch",
+        "the teacher reads the English side of every batch",
+        world,
+        threads,
+        both_sides=False,
         **(st | {"cache": False}),
     )
     alone = ours("one worker, two threads", OT, world, 2)
@@ -117,44 +141,42 @@ def measure(group: Group, interop: Path, folder: Path, say: Callable[[str], None
     notes: dict[str, str] = {}
     blocks: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in group.contenders}
 
-    def attempt(contender: Contender, work: Callable[[], None]) -> None:
+    def attempt(contender: Contender, work: Callable[[Contender], None]) -> None:
         try:
-            work()
+            work(contender)
         except ContenderFailed as error:
             notes[contender.name] = f"fails: {error}"
             if (failed := running.pop(contender.name, None)) is not None:
                 failed.close()
 
-    def start(contender: Contender, place: int) -> None:
+    def start(contender: Contender) -> None:
         python = find_python(interop, contender.environment)
         if python is None:
             notes[contender.name] = INSTALL
             return
         say(f"{contender.name} starts")
-        running[contender.name] = Running(contender, python, folder / str(place), group.warm_up)
+        running[contender.name] = Running(contender, python, folder / str(group.contenders.index(contender)), group.warm_up)
         facts[contender.name] = running[contender.name].wait()
         running[contender.name].block(group.warm_up)
 
+    def step(contender: Contender) -> None:
+        blocks[contender.name].append(running[contender.name].block(group.steps))
+
     try:
-        for place, contender in enumerate(group.contenders):
-            attempt(contender, lambda contender=contender, place=place: start(contender, place))  # type: ignore[misc]
+        for contender in group.contenders:
+            attempt(contender, start)
         for repeat in range(group.blocks):
             shift = repeat % len(group.contenders)
             for contender in [*group.contenders[shift:], *group.contenders[:shift]]:
                 if contender.name in running:
                     say(f"block {repeat + 1} of {group.blocks}: {contender.name}")
-                    attempt(
-                        contender,
-                        lambda contender=contender: blocks[contender.name].append(running[contender.name].block(group.steps)),  # type: ignore[misc]
-                    )
+                    attempt(contender, step)
     finally:
         for process in running.values():
             process.close()
     check_states(facts, notes)
-    said = [
-        {"section": group.section, "group": group.name, "contender": contender.name, **facts.get(contender.name, {}), "blocks": blocks[contender.name]}
-        for contender in group.contenders
-    ]
+    where = {"section": group.section, "group": group.name}
+    said = [where | {"contender": name, **facts.get(name, {}), "blocks": found} for name, found in blocks.items()]
     return summarise(group, facts, notes, blocks), said
 
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 
 class Ended(SystemExit):
@@ -23,13 +23,17 @@ class Blocks:
     """One line of JSON for each line of stdin. Whatever else is printed goes to stderr."""
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
+        self._out = self._open()
         self._left = 0
         self._since: float | None = None
         self._counts: Counter[str] = Counter()
         self.facts: dict[str, Any] = {}
         """Told once, when the first step is about to begin."""
+
+    def _open(self) -> IO[str]:
+        out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        return out
 
     def before_step(self) -> None:
         """Where a step begins. At the end of a block this is where the process waits for the next."""
@@ -39,10 +43,10 @@ class Blocks:
                 self._say(ready=time.time(), **self.facts)
             else:
                 self._say(seconds=now - self._since, **self._counts)
-            line = sys.stdin.readline()
-            if not line.strip():
+            steps = self._next()
+            if steps is None:
                 raise Ended(0)
-            self._left = int(line)
+            self._left = steps
             self._counts.clear()
             self._since = time.perf_counter()
         self._left -= 1
@@ -57,6 +61,10 @@ class Blocks:
         started = time.perf_counter()
         yield
         self.count(**{f"{part}_seconds": time.perf_counter() - started})
+
+    def _next(self) -> int | None:
+        line = sys.stdin.readline()
+        return int(line) if line.strip() else None
 
     def _say(self, **facts: Any) -> None:
         self._out.write(json.dumps(facts) + "\n")

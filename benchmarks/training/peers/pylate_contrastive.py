@@ -26,7 +26,7 @@ def main() -> None:
     blocks.facts = {"versions": ", ".join([*versions, f"transformers {transformers.__version__}", f"torch {torch.__version__}"])}
     blocks.facts |= {"query_length": model.query_length, "document_length": model.document_length}
     blocks.facts |= steps.describe(encoder, model, batches)
-    steps.count_tokens(encoder, blocks)
+    steps.count_tokens(model[0], blocks)
     if batches:
         steps.take_steps(blocks, model, batches, lambda batch: loss(steps.features(batch, True)))
         return

@@ -24,11 +24,9 @@ def main() -> None:
     batches = steps.read_batches(job) if job["batches"] else []
     blocks.facts = {"versions": f"sentence-transformers {__version__}, transformers {transformers.__version__}, torch {torch.__version__}"}
     blocks.facts |= steps.describe(encoder, model, batches)
-    steps.count_tokens(encoder, blocks)
+    steps.count_tokens(model[0], blocks)
     if batches:
-        steps.take_steps(
-            blocks, model, batches, lambda batch: loss(steps.features(batch, job["both_sides"]), batch["teacher_BD"])
-        )
+        steps.take_steps(blocks, model, batches, lambda batch: loss(steps.features(batch, job["both_sides"]), batch["teacher_BD"]))
         return
     arguments = SentenceTransformerTrainingArguments(**steps.trainer_settings(job["folder"], job["pairs"]))
     dataset = read_dataset(job)
@@ -38,7 +36,7 @@ def main() -> None:
 
 
 def read_dataset(job: dict[str, Any]) -> Dataset:
-    """Columns english, foreign (or foreign alone) and label: the teacher's sentence vector, computed once for all rows, or at every batch."""
+    """Columns english, foreign (or foreign alone) and label: the teacher's sentence vector, computed once for all, or at every batch."""
     teacher = SentenceTransformer(job["teacher"], device="cpu")
     teacher.max_seq_length = job["max_tokens"]
     rows = steps.read_texts(job)
@@ -50,7 +48,8 @@ def read_dataset(job: dict[str, Any]) -> Dataset:
     dataset = Dataset.from_list([row | {"label": 0.0} for row in rows]).select_columns([*dict.fromkeys([*columns, "english", "label"])])
 
     def teach(batch: dict[str, Any]) -> dict[str, Any]:
-        return {name: batch[name] for name in columns} | {"label": list(teacher.encode(batch["english"], batch_size=len(batch["english"])))}
+        targets = teacher.encode(batch["english"], batch_size=len(batch["english"]), convert_to_tensor=True)
+        return {name: batch[name] for name in columns} | {"label": list(targets)}
 
     return dataset.with_transform(teach)
 

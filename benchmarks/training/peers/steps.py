@@ -5,6 +5,7 @@ Run by path in environments of their own: nothing of this project is imported bu
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sys
@@ -53,13 +54,17 @@ def features(batch: dict[str, Tensor], both_sides: bool) -> list[dict[str, Tenso
     return [{"input_ids": batch[ids], "attention_mask": batch[attention].long()} for ids, attention in sides]
 
 
-def count_tokens(encoder: nn.Module, blocks: Blocks) -> None:
-    """Count what the encoder reads, padding apart."""
+def count_tokens(transformer: nn.Module, blocks: Blocks) -> None:
+    """Count what the encoder reads, padding apart.
 
-    def before(_: nn.Module, args: Any, named: dict[str, Any]) -> None:
-        blocks.count(padded_tokens=named["input_ids"].numel(), tokens=int(named["attention_mask"].sum()))
+    Args:
+        transformer: The first module of a SentenceTransformer; it calls its encoder's `forward`, past any hook.
+    """
 
-    encoder.register_forward_pre_hook(before, with_kwargs=True)
+    def before(_: nn.Module, given: Any) -> None:
+        blocks.count(padded_tokens=given[0]["input_ids"].numel(), tokens=int(given[0]["attention_mask"].sum()))
+
+    transformer.register_forward_pre_hook(before)
 
 
 def describe(encoder: nn.Module, model: nn.Module, batches: list[dict[str, Tensor]]) -> dict[str, Any]:
@@ -126,7 +131,5 @@ def trainer_settings(folder: str, pairs: int) -> dict[str, Any]:
 
 def until_ended(train: Callable[[], object]) -> None:
     """Train; to be told that no more is wanted is no failure."""
-    try:
+    with contextlib.suppress(Ended):
         train()
-    except Ended:
-        pass
