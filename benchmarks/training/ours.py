@@ -63,7 +63,8 @@ def run(job: dict[str, Any], rank: int, blocks: Blocks) -> None:
         return paced(blocks, items, reads_english=recipe.objective.english > 0)
 
     def start(state: TrainingState[Student]) -> None:
-        blocks.facts = {"parameters": sum(each.numel() for each in state.model.parameters() if each.requires_grad)}
+        trained = sum(each.numel() for each in state.model.parameters() if each.requires_grad)
+        blocks.facts = {"parameters": trained, "torch_threads": torch.get_num_threads()}
         if job["batches"] is not None:
             blocks.facts["states"] = measure_states(state.model, read_fixed(Path(job["batches"]))[0])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.data.generate import LANGUAGES, generate
 from benchmarks.training.batches import choose, write_fixed
-from optical_ray.artifacts import Store
+from optical_ray.artifacts import Store, write_json
 from optical_ray.data.batches import Batch
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import Corpus
@@ -77,9 +78,7 @@ def build_world(work: Path, shape: Shape, encoder: Path | None, bitext: Path | N
     """
     said = "a folder that was given" if bitext is not None else "generated sentences of made-up words"
     if bitext is None:
-        bitext = work / "bitext"
-        if not bitext.is_dir():
-            generate(bitext, GENERATED_ROWS)
+        bitext = _once(work / "bitext", lambda folder: generate(folder, GENERATED_ROWS))
     chosen = list(languages or (NTREX if "generated" not in said else LANGUAGES))
     base = Recipe().override(
         {
@@ -105,9 +104,7 @@ def build_world(work: Path, shape: Shape, encoder: Path | None, bitext: Path | N
     corpus = build_corpus(store, base.corpus)
     seconds = {"corpus": time.perf_counter() - started}
     if encoder is None:
-        encoder = work / "encoder"
-        if not (encoder / "config.json").is_file():
-            _make_encoder(encoder, shape, corpus, chosen)
+        encoder = _once(work / "encoder", lambda folder: _make_encoder(folder, shape, corpus, chosen))
         kind = "random weights, vocabulary of the benchmark's own"
     else:
         kind = "a folder that was given"
@@ -123,9 +120,25 @@ def build_world(work: Path, shape: Shape, encoder: Path | None, bitext: Path | N
     fixed, texts = work / "fixed.npz", work / "pairs.jsonl"
     _write_batches(stages, shape, fixed)
     _write_texts(stages, texts)
+    kept = work / "preparation.json"
+    if kept.is_file():  # of the run that did the work
+        seconds = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        write_json(kept, seconds)
     rows = stages.plan.pairs_in(0)
     bitext_said = f"{said}, {len(chosen)} languages ({', '.join(stages.languages)}); {rows:,} pairs"
     return World(encoder, encoder_said, bitext_said, recipe, store.root, fixed, texts, seconds)
+
+
+def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder, filled whole or not at all."""
+    if not folder.is_dir():
+        scratch = folder.with_suffix(".scratch")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        fill(scratch)
+        scratch.rename(folder)
+    return folder
 
 
 def _make_encoder(folder: Path, shape: Shape, corpus: Corpus, languages: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ def main() -> None:
         steps.take_steps(blocks, model, batches, lambda batch: loss(steps.features(batch, True)))
         return
     arguments = SentenceTransformerTrainingArguments(**steps.trainer_settings(job["folder"], job["pairs"]))
+    blocks.facts["optimiser"] = str(arguments.optim)
     rows = [{"query": row["foreign"], "positive": row["english"]} for row in steps.read_texts(job)]
     trainer = SentenceTransformerTrainer(
         model=model,

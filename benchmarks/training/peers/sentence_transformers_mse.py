@@ -29,6 +29,7 @@ def main() -> None:
         steps.take_steps(blocks, model, batches, lambda batch: loss(steps.features(batch, job["both_sides"]), batch["teacher_BD"]))
         return
     arguments = SentenceTransformerTrainingArguments(**steps.trainer_settings(job["folder"], job["pairs"]))
+    blocks.facts["optimiser"] = str(arguments.optim)
     dataset = read_dataset(job)
     paced = steps.Paced(blocks, job["pairs"])
     trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[paced])

@@ -70,6 +70,7 @@ def count_tokens(transformer: nn.Module, blocks: Blocks) -> None:
 def describe(encoder: nn.Module, model: nn.Module, batches: list[dict[str, Tensor]]) -> dict[str, Any]:
     """What shows that all train the same: the encoder's states of the first batch, summed in evaluation mode, and how much is trained."""
     facts: dict[str, Any] = {"parameters": sum(each.numel() for each in model.parameters() if each.requires_grad)}
+    facts["torch_threads"] = torch.get_num_threads()
     if batches:
         batch = batches[0]
         encoder.eval()
