@@ -92,10 +92,10 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
         ours_both_sides(f"{NAME_OURS}, both sides", f"both sides: {OT_BOTH}", world, threads),
         theirs(f"{NAME_ST}, both sides", f"both sides: {MSE_BOTH}", world, threads, both_sides=True, **st),
         theirs(f"{NAME_ST}, foreign side", f"foreign side: {MSE}", world, threads, both_sides=False, **st),
-        theirs(f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; 64 tokens, no query expansion", world, threads, **pylate),
+        theirs(f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; padded to 64 tokens, no query expansion", world, threads, **pylate),
         theirs(
             f"{NAME_PYLATE}, as it is",
-            f"both sides: {CONTRASTIVE}; the lengths it ships with",
+            f"both sides: {CONTRASTIVE}; padded to the lengths it ships with, 32 and 180",
             world,
             threads,
             PYLATE,
