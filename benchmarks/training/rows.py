@@ -40,9 +40,9 @@ class Row:
     step_q3_ms: float | None = None
     optimiser_ms: float | None = None
     """Clipping, AdamW, dropping the gradients; a part of the step."""
-    time_over_ours: float | None = None
-    """Its time for a pair over that of the group's first: above 1, ours is faster."""
-    rest_over_ours: float | None = None
+    time_over_first: float | None = None
+    """Its time for a pair over that of the group's first, which is ours but in `cache, theirs`: above 1, the first is faster."""
+    rest_over_first: float | None = None
     """The same without the optimiser: reading, forward, loss, backward, and our bookkeeping."""
     data_ms: float | None = None
     encoder_ms: float | None = None
@@ -91,11 +91,11 @@ def summarise(group: Group, facts: Mapping[str, Mapping[str, Any]], notes: Mappi
             "start_seconds": told["start_seconds"],
         }
         if len(first) == len(own):
-            measured["time_over_ours"] = _ratio(own, first, group.paired, lambda block: block["seconds"])
+            measured["time_over_first"] = _ratio(own, first, group.paired, lambda block: block["seconds"])
         if all("optimiser_seconds" in block for block in own):
             measured["optimiser_ms"] = statistics.median(1000 * block["optimiser_seconds"] / group.steps for block in own)
             if group.section == "equal" and all("optimiser_seconds" in block for block in first):
-                measured["rest_over_ours"] = _ratio(own, first, group.paired, lambda block: block["seconds"] - block["optimiser_seconds"])
+                measured["rest_over_first"] = _ratio(own, first, group.paired, lambda block: block["seconds"] - block["optimiser_seconds"])
         if group.section == "share":
             measured |= _parts(own, group.steps)
         rows.append(dataclasses.replace(row, note=note, **measured))  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def to_csv(rows: Iterable[Row]) -> str:
 
 SHOWN = ("contender", "threads", "pairs_per_second", "tokens_per_second", "padded_tokens_per_pair", "tokens_per_pair", "step_ms")
 SHOWN_BY_SECTION = {
-    "equal": (*SHOWN, "optimiser_ms", "time_over_ours", "rest_over_ours", "note"),
+    "equal": (*SHOWN, "optimiser_ms", "time_over_first", "rest_over_first", "note"),
     "share": ("contender", "threads", "step_ms", "encoder_ms", "data_ms", "loss_ms", "bookkeeping_ms", "share_percent", "optimiser_ms"),
 }
 
@@ -146,7 +146,7 @@ def show(rows: Sequence[Row]) -> str:
     parts = []
     for section, group in dict.fromkeys((row.section, row.group) for row in rows):
         here = [row for row in rows if (row.section, row.group) == (section, group)]
-        columns = SHOWN_BY_SECTION.get(section, (*SHOWN, "time_over_ours", "start_seconds", "note"))
+        columns = SHOWN_BY_SECTION.get(section, (*SHOWN, "time_over_first", "start_seconds", "note"))
         does = "\n".join(f"- {row.contender}: {row.does}" for row in here)
         parts.append(f"{section}, {group}\n\n{table(here, columns)}\n\n{does}")  # type: ignore[arg-type]
     return "\n\n".join(parts)

@@ -29,11 +29,10 @@ versions of transformers differ)."""
 
 OT = "<T, C> between the student's tokens of the foreign side and the teacher's of the English side, which are given"
 OT_BOTH = (
-    "the same, the contrastive term by MaxSim (each foreign sentence against each English one of its group), and pooled MSE of the "
-    "student's own English"
+    f"{OT}; contrast by MaxSim of each foreign sentence against each English one of its group; pooled MSE of the student's own English"
 )
 MSE = "squared error of the mean-pooled foreign side against the teacher's sentence vector, which is given"
-MSE_BOTH = "the same of both sides, as documented"
+MSE_BOTH = "squared error of the mean-pooled foreign side, and of the English one, against the teacher's sentence vector, which is given"
 CONTRASTIVE = "MaxSim of each foreign sentence against each English one of the batch, both read by the student; no teacher"
 NAME_OURS, NAME_ST, NAME_PYLATE = "optical_ray", "Sentence-Transformers", "PyLate"
 
@@ -92,7 +91,9 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
         ours_both_sides(f"{NAME_OURS}, both sides", f"both sides: {OT_BOTH}", world, threads),
         theirs(f"{NAME_ST}, both sides", f"both sides: {MSE_BOTH}", world, threads, both_sides=True, **st),
         theirs(f"{NAME_ST}, foreign side", f"foreign side: {MSE}", world, threads, both_sides=False, **st),
-        theirs(f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; padded to 64 tokens, no query expansion", world, threads, **pylate),
+        theirs(
+            f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; padded to 64 tokens, no query expansion", world, threads, **pylate
+        ),
         theirs(
             f"{NAME_PYLATE}, as it is",
             f"both sides: {CONTRASTIVE}; padded to the lengths it ships with, 32 and 180",

@@ -69,7 +69,7 @@ def test_everyone_has_a_row_and_who_is_not_installed_says_so(groups, tmp_path):
     group = groups["equal", "one side read"]
     rows, said = measure(group, tmp_path / "nothing", tmp_path / "processes", lambda what: None)
     mine, other = rows
-    assert mine.pairs == 2 * 2 * 4 and mine.time_over_ours == mine.rest_over_ours == 1.0
+    assert mine.pairs == 2 * 2 * 4 and mine.time_over_first == mine.rest_over_first == 1.0
     assert mine.padded_tokens_per_pair >= mine.tokens_per_pair > 2
     assert 0 < mine.optimiser_ms < mine.step_ms and mine.start_seconds > 0
     assert other.note == INSTALL and other.step_ms is None
@@ -146,9 +146,9 @@ def test_ratios_are_taken_block_by_block_where_blocks_hold_the_same_pairs():
     told = {each.name: {"start_seconds": 1.0} for each in pair}
     given = told, {}, {"ours": ours, "theirs": theirs}
     _, row = summarise(group, *given)
-    assert row.time_over_ours == 2.0 and row.rest_over_ours == 3.0 and row.step_ms == 2000.0
+    assert row.time_over_first == 2.0 and row.rest_over_first == 3.0 and row.step_ms == 2000.0
     _, row = summarise(replace(group, paired=False), *given)
-    assert row.time_over_ours == 38.0 / 16.0 and row.pairs_per_second == 24 / 38
+    assert row.time_over_first == 38.0 / 16.0 and row.pairs_per_second == 24 / 38
     _, row = summarise(group, told, {"theirs": "fails: it died"}, {"ours": ours, "theirs": theirs[:1]})
     assert row.note == "fails: it died" and row.step_ms is None
 
