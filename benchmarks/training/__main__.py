@@ -23,6 +23,7 @@ from benchmarks.training.rows import Row, show, to_csv
 from benchmarks.training.sections import SECTIONS, Effort, make_groups, measure
 from benchmarks.training.world import Shape, World, build_world
 from optical_ray.artifacts import fingerprint
+from optical_ray.errors import OpticalError
 
 ROOT = Path(__file__).parents[2]
 BUSY = 0.5  # load average above which two cores are not ours
@@ -81,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work = (given.work or Path(tempfile.gettempdir()) / "optical-benchmark-training") / fingerprint(settings)[:12]
     work.mkdir(parents=True, exist_ok=True)
     say(f"data, logs and finished sections are in {work}")
-    world = build_world(work, shape, given.encoder, given.bitext, given.languages)
+    try:
+        world = build_world(work, shape, given.encoder, given.bitext, given.languages)
+    except OpticalError as error:
+        parser.error(str(error))
     groups = make_groups(world, given.threads, effort, shape.fixed, shape.window)
     done: dict[str, Section] = {}
     for name in given.sections:

@@ -26,8 +26,8 @@ from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.recipe import Recipe
 from optical_ray.stages import Stages, prepare
 
-NTREX = ("sw", "hi", "fi", "ar", "tr", "ja", "am", "yo")
-"""Of `--bitext`, unless others are named: six scripts, several families."""
+NTREX = ("ha", "hi", "fi", "ar", "ja", "am", "ko", "ig")
+"""Of `--bitext`, unless others are named: six scripts, seven families."""
 GENERATED_ROWS = 24_000
 MAX_TOKENS = 64
 STEPS = 20_000  # never reached: the parent ends the training
