@@ -79,11 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bitext": str(given.bitext and given.bitext.absolute()),
         "languages": given.languages,
     }
-    work = (given.work or Path(tempfile.gettempdir()) / "optical-benchmark-training") / fingerprint(settings)[:12]
+    root = given.work or Path(tempfile.gettempdir()) / "optical-benchmark-training"
+    work = root / fingerprint(settings)[:12]
     work.mkdir(parents=True, exist_ok=True)
     say(f"data, logs and finished sections are in {work}")
     try:
-        world = build_world(work, shape, given.encoder, given.bitext, given.languages)
+        world = build_world(work, root / "store", shape, given.encoder, given.bitext, given.languages)
     except OpticalError as error:
         parser.error(str(error))
     groups = make_groups(world, given.threads, effort, shape.fixed, shape.window)

@@ -94,14 +94,14 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
         theirs(
             f"{NAME_PYLATE}, 64 tokens", f"both sides: {CONTRASTIVE}; padded to 64 tokens, no query expansion", world, threads, **pylate
         ),
-        theirs(
-            f"{NAME_PYLATE}, as it is",
-            f"both sides: {CONTRASTIVE}; padded to the lengths it ships with, 32 and 180",
-            world,
-            threads,
-            PYLATE,
-            shipped_lengths=True,
-        ),
+    )
+    as_it_is = theirs(
+        f"{NAME_PYLATE}, as it is",
+        f"both sides: {CONTRASTIVE}; padded to the lengths it ships with, 32 and 180",
+        world,
+        threads,
+        PYLATE,
+        shipped_lengths=True,
     )
     unsorted = ours(f"{NAME_OURS}, no bucketing", "the same pairs in random order", world, threads, batch__length_window=1)
     cached = ours(f"{NAME_OURS}, teacher cached", OT, world, threads)
@@ -127,6 +127,7 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
         Group("equal", "one side read", one, effort.equal_blocks, fixed, fixed, paired=True),
         Group("equal", "both sides read", two, effort.equal_blocks, fixed, fixed, paired=True),
         Group("defaults", "as shipped", defaults, *long, warm_up, paired=False),
+        Group("defaults", "PyLate as it is", (usual, as_it_is), *long, warm_up, paired=False),  # apart: six at once would need 20 GB
         Group("bucketing", "on and off", (usual, unsorted), *long, warm_up, paired=False),
         Group("cache", "on and off", (cached, online), *short, warm_up, paired=True),
         Group("cache", "theirs", (once, always), *short, warm_up, paired=False),

@@ -65,13 +65,14 @@ class World:
     texts: Path
     """JSON lines of english and foreign: the pairs of the plan's first window."""
     seconds: dict[str, float]
-    """What was done once, before any training."""
+    """What was done once, before any training; next to nothing where the store held it already."""
 
 
-def build_world(work: Path, shape: Shape, encoder: Path | None, bitext: Path | None, languages: Sequence[str]) -> World:
+def build_world(work: Path, root: Path, shape: Shape, encoder: Path | None, bitext: Path | None, languages: Sequence[str]) -> World:
     """Everything in `work`; what is there already from an earlier call with the same arguments is used.
 
     Args:
+        root: Of the store, which calls with other arguments may share.
         encoder: A Hugging Face folder; None: a random BERT with a vocabulary of its own.
         bitext: A folder of bitext; None: generated.
         languages: Of the bitext; empty: NTREX's, or those that are generated.
@@ -99,7 +100,7 @@ def build_world(work: Path, shape: Shape, encoder: Path | None, bitext: Path | N
             "evaluation.candidates": 4,
         }
     )
-    store = Store(work / "store")
+    store = Store(root)
     started = time.perf_counter()
     corpus = build_corpus(store, base.corpus)
     seconds = {"corpus": time.perf_counter() - started}

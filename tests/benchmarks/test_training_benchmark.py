@@ -39,7 +39,8 @@ EFFORT = Effort(equal_blocks=2, blocks=2, short_blocks=2, short_steps=1, warm_up
 @pytest.fixture(scope="module")
 def tiny(world, tmp_path_factory):
     """What the contenders train on, of the tests' own bitext."""
-    return build_world(tmp_path_factory.mktemp("benchmark"), SHAPE, None, world.bitext, LANGUAGES[:2])
+    folder = tmp_path_factory.mktemp("benchmark")
+    return build_world(folder, folder / "store", SHAPE, None, world.bitext, LANGUAGES[:2])
 
 
 @pytest.fixture(scope="module")
