@@ -48,8 +48,16 @@ class TrainingState(Generic[M]):
             group["lr"] = group["peak"] * rate_factor(config, self.step)
 
     def clip_gradients(self, max_grad_norm: float) -> float:
-        """Clip; returns the L2 norm of the gradient before."""
-        return float(nn.utils.clip_grad_norm_(self.model.parameters(), max_grad_norm))
+        """Clip; returns the L2 norm of the gradient before.
+
+        As `clip_grad_norm_`, bit for bit, which multiplies every gradient by 1 where the norm is small enough: of a multilingual encoder
+        that is a pass over half a gigabyte for nothing.
+        """
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if not float(norm + 1e-6) <= max_grad_norm:  # 1e-6: as torch has it; NaN is clipped too
+            nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
+        return float(norm)
 
     def drop_gradients(self) -> None:
         """Forget the gradients, and free their memory."""

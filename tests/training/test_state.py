@@ -58,6 +58,21 @@ def test_rates_of_a_step_are_the_peaks_times_its_factor():
     assert body_rate(state.optimizer) == pytest.approx(1e-3 * factor)
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0 - 1e-7, 1.0, 1.0 + 1e-6, 4.0])
+def test_clipping_leaves_the_gradients_that_torch_leaves(share):
+    """Around the limit too, where torch's 1e-6 decides."""
+    states = [start_training(make_student(), CONFIG) for _ in range(2)]
+    for state in states:
+        generator = torch.Generator().manual_seed(0)
+        for parameter in state.model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+    next(iter(states[0].model.parameters())).grad = next(iter(states[1].model.parameters())).grad = None
+    limit = float(torch.nn.utils.get_total_norm([each.grad for each in states[0].model.parameters() if each.grad is not None])) / share
+    assert states[0].clip_gradients(limit) == float(torch.nn.utils.clip_grad_norm_(states[1].model.parameters(), limit))
+    for one, other in zip(states[0].model.parameters(), states[1].model.parameters(), strict=True):
+        assert (one.grad is None and other.grad is None) or torch.equal(one.grad, other.grad)
+
+
 def test_clipping_tells_the_norm_before_and_leaves_small_gradients_alone():
     state = start_training(make_student(), CONFIG)
     parameters = list(state.model.parameters())

@@ -1,0 +1,1 @@
+"""What a training step takes beside Sentence-Transformers and PyLate, and where its time goes."""
