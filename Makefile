@@ -2,6 +2,7 @@
 PYTHON ?= python3
 RESUME ?=# make sweep RESUME=1 goes on with a sweep that was begun
 PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch install page names>'
+TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
 .PHONY: sweep test test-slow test-interop check format clean
@@ -10,7 +11,7 @@ sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
-	RAY_ADDRESS=local $(BIN)/python -m pytest
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: .venv/test-ready  # by hand: OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
 	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s
