@@ -53,6 +53,7 @@ def prepare_teacher(recipe: TeacherRecipe, store: Store, progress: Progress | No
     if config.test_sources:
         test = build_relevance(store, config.test_sources, config, ["contrastive"], held_out=True, progress=progress)
     data = build_relevance(store, config.sources, config, terms, without=test, progress=progress)
+    load_untrained(recipe.model, init)  # likewise one that cannot be read, or cannot read texts of these lengths
     return TeacherStages(recipe, data.folder, None if test is None else test.folder, init)
 
 

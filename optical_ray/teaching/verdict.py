@@ -85,7 +85,7 @@ def judge(valid: Mapping[str, Any]) -> tuple[str, str]:
     has little to teach.
     """
     over = valid["differences"][f"{TEACHER} - {LEXICAL}"][DECIDES]
-    shown = (
-        f"{DECIDES} {over['estimate']:+.3f} [{over['low']:.3f}, {over['high']:.3f}] over TF-IDF on {valid['queries']} validation queries"
-    )
+    floor = valid["systems"][LEXICAL][DECIDES]["estimate"]
+    interval = f"{over['estimate']:+.3f} [{over['low']:.3f}, {over['high']:.3f}]"
+    shown = f"{DECIDES} {interval} over TF-IDF's {floor:.3f} on {valid['queries']} validation queries"
     return (names.ABOVE_FLOOR if over["low"] > 0 else names.BELOW_FLOOR), shown

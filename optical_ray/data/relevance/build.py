@@ -227,7 +227,7 @@ def _key(query: str) -> str:
 
 def _check(facts: dict[str, Any], terms: Sequence[str], share: float, paths: Sequence[str]) -> None:
     where, counts = ", ".join(paths), facts["queries"]
-    if not counts["valid"] and share:
+    if not counts["valid"]:
         raise DataError(
             f"{where}: none of {counts['train']} queries is held out for validation; give more queries, or raise data.valid_share"
             if counts["train"]

@@ -17,7 +17,7 @@ class RelevanceConfig(Config):
     """Each `PATH[,key=value...]`: JSONL, TSV triples, a folder of MS MARCO, BEIR or Parquet files (docs/teacher.md)."""
     test_sources: tuple[str, ...] = ()
     """Held out altogether: scored once, after training. A query that stands in them is left out of training and validation."""
-    valid_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    valid_share: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the queries that validation draws from: by a hash of the query without case, punctuation and spaces, so that no query is in
     both. Documents may be."""
     split_seed: int = Field(default=0, ge=0)
