@@ -34,7 +34,8 @@ def below(base, copied, store, tmp_path_factory):
 
 def test_a_teacher_that_beats_tf_idf_is_above_the_floor(base, foreign, store, tmp_path):
     rates = {"training.learning_rate": 5e-3, "training.embedding_learning_rate": 2e-2, "training.projection_learning_rate": 5e-3}
-    changes = rates | {"training.max_steps": 40, "training.validate_every": 40, "batch.queries": 16, "batch.group": 16}
+    changes = rates | {"training.max_steps": 40, "batch.chunk": None, "batch.queries": 16, "batch.group": 16}
+    changes |= {f"training.{what}_every": 40 for what in ("report", "validate", "checkpoint")}
     stages = prepare_teacher(base.override({"data.sources": [str(foreign)]} | changes), store)
     found = teach(stages, Resources(), store, tmp_path / "teacher")
     assert found["verdict"] == names.ABOVE_FLOOR, found["reason"]

@@ -17,8 +17,11 @@ BOTH = {"contrastive": 1.0, "kl": 0.7, "temperature": 0.3}
 
 
 def make_questions(queries=8, seed=0, candidates=3):
-    """Ragged: special tokens that are read and not scored, an empty query, an empty relevant document, queries with fewer documents or
-    without scores, a relevant document that two queries share, and one that is another query's negative."""
+    """At least 4; below 8 the cases meet in one query.
+
+    Ragged: special tokens that are read and not scored, an empty query, an empty relevant document, queries with fewer documents or without
+    scores, a relevant document that two queries share, and one that is another query's negative.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def lengths(*shape, longest):
@@ -40,7 +43,7 @@ def make_questions(queries=8, seed=0, candidates=3):
     content_BN = attention_BN & (torch.arange(6) > 0)
     content_BN[6 % queries] = False
     scores_BK = torch.randn(queries, candidates, generator=generator).masked_fill(document_BK == NO_DOCUMENT, torch.nan)
-    scores_BK[4] = torch.nan
+    scores_BK[4 % queries] = torch.nan
     known_BP = torch.stack([document_BK[:, 0], torch.full((queries,), NO_DOCUMENT)], 1)
     known_BP[2, 1] = document_BK[3, 0]  # relevant to query 2 too, by another row
     return RelevanceBatch(

@@ -141,11 +141,11 @@ def test_a_chunk_is_the_most_that_is_read_at_once_and_is_cut_to_its_longest_text
 
 
 def test_a_document_known_to_be_relevant_is_no_negative_and_stands_once():
-    batch = make_questions(GROUP)
+    batch = make_questions()
     objective = make_relevance(kl=0.0)
     counts = objective.counts(batch)
     model = make_student()
-    other = make_questions(GROUP)
+    other = make_questions()
     other.known_BP[2] = NO_DOCUMENT
     with torch.no_grad():
         less, more = (objective.price(model, each, counts).total for each in (batch, other))
