@@ -32,6 +32,7 @@ from optical_ray.teaching.teach import (
     teacher_inputs,
     train_in_process,
 )
+from optical_ray.teaching.verdict import DECIDES, TEACHER, ZERO_SHOT
 from optical_ray.teaching.worker import TeacherStages, teach_worker
 from optical_ray.training.loop import Report
 
@@ -42,11 +43,12 @@ SHOWN = {
     "nDCG@10": names.VALID_NDCG_AT_10,
 }
 BAD_ROWS_SHOWN = 5
+TABLE_COLUMNS = 112  # of the result in a log file
 
 
 def train_teacher(options: argparse.Namespace) -> None:
     """Prepare, train, evaluate; print what came out and how to use it."""
-    console = make_console()
+    console = make_console(TABLE_COLUMNS)
     recipe = _recipe(options)
     resources = _resources(options)
     recipe.check(resources)
@@ -149,6 +151,9 @@ def _print_result(console: Console, found: Mapping[str, Any], out: Path) -> None
         )
     else:
         console.print(f"Verdict: {found['verdict']} ({found['reason']})", soft_wrap=True, highlight=False)
+    gain = found["splits"]["valid"]["differences"][f"{TEACHER} - {ZERO_SHOT}"][DECIDES]
+    if gain["low"] <= 0:
+        console.print(f"No gain over the encoder as it was could be shown ({DECIDES} {_show(gain, '{:+.3f}')})", highlight=False)
     console.print(f"To distil from it: optical train RECIPE.json teacher.path={out}", soft_wrap=True, highlight=False)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import pytest
 
@@ -21,9 +22,13 @@ def reported(out):
 @pytest.mark.slow
 def test_two_workers_train_the_teacher_of_one(world, tmp_path, cluster):
     rows = [{"query": f"the teacher reads {n}", "positive": f"two letters {n}", "negative": f"her hat {n}"} for n in range(60)]
+    shutil.copytree(world.teacher, tmp_path / "init")
+    config = json.loads((tmp_path / "init" / "config.json").read_text())
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # masks are drawn by each worker
+    (tmp_path / "init" / "config.json").write_text(json.dumps(config | still))
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     batch = {"batch.queries": 8, "batch.group": 4, "training.max_steps": 5, "training.report_every": 1, "training.validate_every": 5}
-    data = {"data.sources": [str(tmp_path / "t.jsonl")], "model.init": str(world.teacher), "model.projection": 16}
+    data = {"data.sources": [str(tmp_path / "t.jsonl")], "model.init": str(tmp_path / "init"), "model.projection": 16}
     rates = {"training.learning_rate": 1e-3, "evaluation.valid_queries": 5, "model.document_tokens": 32}
     stages = prepare_teacher(TeacherRecipe().override(batch | data | rates), world.store)
 
