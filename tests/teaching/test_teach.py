@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from optical_ray.cli import main
+from optical_ray.data.teacher_centre import identify_model
 from optical_ray.encoders.student_folder import load_student, read_description
 from optical_ray.encoders.teacher import TeacherConfig, load_teacher, warn_below_floor
 from optical_ray.errors import ArtifactError, ConfigError, NumericsError, ResourceError
@@ -87,6 +88,8 @@ def test_a_teacher_that_was_killed_and_run_again_is_the_same_bit_for_bit(stop_at
     for file in ("model.safetensors", "1_Dense/model.safetensors", "teacher.json", "recipe.json"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     assert not (tmp_path / "again" / "training").exists()
+    one, other = (identify_model(str(tmp_path / name), None) for name in ("whole", "again"))
+    assert one == other, "a cache of its tokens serves both"
     before = (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns
     assert teach(stages, Resources(), store, tmp_path / "whole", stop) == whole, "a finished one is left as it is"
     assert (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns == before
