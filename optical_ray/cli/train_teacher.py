@@ -66,7 +66,7 @@ def train_teacher(options: argparse.Namespace) -> None:
         console.print(f"step {step:>6}/{recipe.training.max_steps}: {values}", highlight=False)
 
     def go(run_training: RunTraining) -> dict[str, Any]:
-        return teach(stages, resources, store, options.out, show, run_training)
+        return teach(stages, resources, store, options.out, show, run_training, functools.partial(console.print, highlight=False))
 
     found = go(train_in_process) if resources.workers == 1 else _on_ray(resources, options.address, console, go)
     _print_result(console, found, options.out)

@@ -25,7 +25,7 @@ from optical_ray.teaching.model import describe_texts, load_untrained, restore_t
 from optical_ray.teaching.recipe import TeacherRecipe
 from optical_ray.teaching.verdict import LEXICAL, TEACHER, ZERO_SHOT, judge, summarise
 from optical_ray.teaching.worker import TeacherStages, teach_worker
-from optical_ray.training.checkpoint import checkpoint_to_evaluate
+from optical_ray.training.checkpoint import checkpoint_to_evaluate, latest_checkpoint
 from optical_ray.training.loop import Report
 from optical_ray.training.parallel import Parallel
 
@@ -105,6 +105,8 @@ def teach(
         folder = TrialFolder(scratch / TRAINING)
         if not (scratch / VERDICT_FILE).is_file():  # else killed between the last file and the name
             folder.path.mkdir(exist_ok=True)
+            if progress is not None and (begun := latest_checkpoint(folder.checkpoint)) is not None:
+                progress(f"Continues from {begun.name}")
             run_training(stages, resources, store, folder, report)
             _finish(stages, resources, folder, scratch, progress)
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -133,7 +135,7 @@ def _finish(stages: TeacherStages, resources: Resources, folder: TrialFolder, sc
     tables: list[pa.Table] = []
     for split in ("valid",) if stages.test is None else ("valid", "test"):
         if progress is not None:
-            progress(f"evaluate: {split}")
+            progress(f"Evaluate: {split}")
         evaluator = stages.evaluator(split)
         task: RelevanceTask = evaluator.task
         outcomes: dict[str, RelevanceOutcome] = {

@@ -82,7 +82,10 @@ def test_a_teacher_that_was_killed_and_run_again_is_the_same_bit_for_bit(stop_at
     with pytest.raises(Killed):
         teach(stages, Resources(), store, tmp_path / "again", stop)
     assert not (tmp_path / "again").exists(), "whole or not at all"
-    assert teach(stages, Resources(), store, tmp_path / "again", lambda step, metrics: heard.append(step)) == whole
+    told = []
+    resumed = teach(stages, Resources(), store, tmp_path / "again", lambda step, metrics: heard.append(step), progress=told.append)
+    assert resumed == whole
+    assert told[0].startswith("Continues from step-") == (stop_at >= 2)
     if stop_at > 2:
         assert heard.count(1) == 1, "it went on from a checkpoint"
     for file in ("model.safetensors", "1_Dense/model.safetensors", "teacher.json", "recipe.json"):
