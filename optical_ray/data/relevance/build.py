@@ -1,6 +1,7 @@
 """All sources -> one artifact of the store. Texts stream through; in memory stay a digest of each document and each query with its rows.
 
-About 150 bytes a document and 500 a query: the 8.8 million passages of MS MARCO take 1.3 GB while they are read.
+Measured: about 120 bytes a document and 900 a query, so the 8.8 million passages of MS MARCO would take about 1.1 GB while they are read;
+ids of a collection come on top.
 """
 
 from __future__ import annotations
