@@ -9,6 +9,7 @@ The stages, in the order in which data flows through them (imports point the oth
     training       objectives, optimizer, reduction over workers, checkpoints, the loop
     retrieval      exact search, tasks, measures, intervals, reference systems
     recipe         everything that determines a number, in one frozen object
+    teaching       an English teacher from relevance data, with a verdict on whether it may teach
     trial          run_trial(recipe) -> rows: every stage on one machine, without Ray. Read this first
     sweep          a question, a base recipe and a space -> trial recipes
     orchestration  the only folder that imports Ray: where and how many

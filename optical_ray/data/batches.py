@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -33,8 +33,18 @@ ARRAY_TYPES: Mapping[str, type[np.generic]] = {
     "english_ids": np.int32,
     "english_content": np.bool_,
     "english_offsets": np.int64,
+    "query_ids": np.int32,
+    "query_content": np.bool_,
+    "query_offsets": np.int64,
+    "document_ids": np.int32,
+    "document_content": np.bool_,
+    "document_offsets": np.int64,
+    "documents": np.int32,
+    "scores": np.float32,
+    "known": np.int32,
+    "known_offsets": np.int64,
 }
-"""What `RaggedBatch.to_arrays` may hold: bytes do not tell their type."""
+"""What the `to_arrays` of a ragged batch may hold: bytes do not tell their type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +214,10 @@ class PairSource:
                 if turn >= skipped:
                     yield item
 
+    def collate_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Batch | UntaughtBatch | TextBatch:
+        """What `RaggedBatch.to_arrays` gave, collated."""
+        return self.collate(RaggedBatch.from_arrays(arrays))
+
     def collate(self, batch: RaggedBatch) -> Batch | UntaughtBatch | TextBatch:
         """Pad every side to its longest sentence; the teacher's vectors are read here, in the process that trains."""
         student = pad_tokens(batch.student)
@@ -250,8 +264,25 @@ def _pad(flat: NDArray[Any], mask_BN: NDArray[np.bool_]) -> NDArray[Any]:
     return padded
 
 
-ReadBatches = Callable[[PairSource, BatchPlan, Position, int, int], Iterator[tuple[Any, Position]]]
-"""(source, plan, start, rank, workers) -> one worker's part of every global batch, collated, each with the position after it."""
+class FlatBatch(Protocol):
+    """A batch in the form that travels between processes."""
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Flat arrays by name; their types are in ARRAY_TYPES."""
+
+
+class WindowSource(Protocol):
+    """Where the rows of a plan are read from: bitext, or the relevance data of a teacher. Made of plain data, so it can travel."""
+
+    def read_window(self, plan: BatchPlan, window: int, rank: int = 0, workers: int = 1) -> Iterator[tuple[FlatBatch, Position]]:
+        """One worker's part of every global batch of a window, in order, each with the position after it."""
+
+    def collate_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Any:
+        """The tensors of a flat batch, in the process that trains."""
+
+
+ReadBatches = Callable[[Any, BatchPlan, Position, int, int], Iterator[tuple[Any, Position]]]
+"""(a WindowSource, plan, start, rank, workers) -> one worker's part of every global batch, collated, each with the position after it."""
 
 
 def read_batches(

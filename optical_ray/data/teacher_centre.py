@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optical_ray.artifacts import Store, file_sha256, fingerprint, read_manifest
+from optical_ray.artifacts import MANIFEST, Store, file_sha256, fingerprint, read_manifest
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.teacher_pieces import encode_texts
@@ -51,6 +51,7 @@ def identify_model(folder: str, revision: str | None) -> dict[str, Any]:
     if not path.is_dir():
         return {"hub": folder, "revision": revision}
     files = sorted(file for file in path.rglob("*") if file.suffix in {".json", ".safetensors", ".txt", ".model", ".bin", ".metadata"})
+    files = [file for file in files if file != path / MANIFEST]  # of a teacher that was trained here: it says how long that took
     return {"files": {str(file.relative_to(path)): file_sha256(file) for file in files}}
 
 

@@ -5,7 +5,11 @@ B sentences, M tokens, D dimensions.
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,7 +21,11 @@ from optical_ray.config import Config, where_field
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import check_chain, check_length, find_model, load_dense, load_pretrained, read_config
 from optical_ray.encoders.tokenizer import TextForm
+from optical_ray.runs import names
 
+log = logging.getLogger(__name__)
+VERDICT_FILE = "teacher.json"
+"""In the folder of a teacher that `optical train-teacher` made: what it reached, and the verdict."""
 MAX_TOKENS = 64
 """Of a teacher whose folder names no limit for documents."""
 
@@ -92,6 +100,21 @@ class Teacher:
         packed_BMD = states_BMD.new_zeros(len(ids_BM), longest, self.dimension)
         packed_BMD[mask_BM] = states_BMD[content_BM]
         return packed_BMD, mask_BM
+
+
+@lru_cache(maxsize=16)
+def warn_below_floor(folder: str) -> None:
+    """Say so, once in a process, when a teacher that was trained here did not beat TF-IDF on its own validation queries.
+
+    Args:
+        folder: Of the teacher, or a hub id.
+    """
+    try:
+        found = json.loads((Path(folder).expanduser() / VERDICT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(found, dict) and found.get("verdict") == names.BELOW_FLOOR:
+        log.warning("%s: this teacher is %s (%s); it has little to teach", folder, names.BELOW_FLOOR, found.get("reason"))
 
 
 def describe_form(folder: str, config: TeacherConfig) -> TextForm:

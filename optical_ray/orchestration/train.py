@@ -30,7 +30,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.artifacts import Store
-from optical_ray.data.batches import ARRAY_TYPES, PairSource, RaggedBatch, ReadBatches
+from optical_ray.data.batches import ARRAY_TYPES, ReadBatches, WindowSource
 from optical_ray.data.plan import BatchPlan, Position
 from optical_ray.distillation import distil_worker
 from optical_ray.errors import OpticalError, TrialFailed
@@ -182,8 +182,8 @@ def _import() -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _open(pickled: bytes) -> PairSource:
-    source: PairSource = pickle.loads(pickled)
+def _open(pickled: bytes) -> WindowSource:
+    source: WindowSource = pickle.loads(pickled)
     return source
 
 
@@ -199,7 +199,7 @@ def _read_window(windows: pa.Table, source: bytes, plan: BatchPlan, start: Posit
         yield pa.Table.from_pylist(rows)
 
 
-def read_rank(source: PairSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[tuple[Any, Position]]:
+def read_rank(source: WindowSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[tuple[Any, Position]]:
     """One rank's part of every global batch from a position on, read by Ray Data, in the order of the plan.
 
     Args:
@@ -231,4 +231,4 @@ def read_rank(source: PairSource, plan: BatchPlan, start: Position, rank: int, w
         for row in range(len(table)):
             arrays = {name: np.frombuffer(table[name][row].as_buffer(), ARRAY_TYPES[name]) for name in names}
             after = Position(*(table[f"after_{name}"][row].as_py() for name in Position._fields))
-            yield source.collate(RaggedBatch.from_arrays(arrays)), after
+            yield source.collate_arrays(arrays), after

@@ -20,9 +20,14 @@ MEMORY_ROWS = 20_000  # training rows of a language that the translation memory 
 
 def lexical_scores(task: BitextTask) -> Tensor:
     """The lexical floor, [Q, C]: cosine of TF-IDF vectors of character 3- and 4-grams, document frequencies from the candidates."""
+    return tfidf_scores(task.query_texts, task.candidate_texts)
+
+
+def tfidf_scores(query_texts: Sequence[str], candidate_texts: Sequence[str]) -> Tensor:
+    """As `lexical_scores`, of any texts."""
     documents = _vectorizer()
-    candidates = documents.fit_transform(task.candidate_texts)
-    return torch.from_numpy((documents.transform(task.query_texts) @ candidates.T).toarray()).float()
+    candidates = documents.fit_transform(candidate_texts)
+    return torch.from_numpy((documents.transform(query_texts) @ candidates.T).toarray()).float()
 
 
 def memory_scores(task: BitextTask, texts: Sequence[str], english: Sequence[str]) -> Tensor:

@@ -46,9 +46,13 @@ PAIRS_SEEN = "train/pairs_seen"
 SKIPPED_STEPS = "train/skipped_steps"  # count so far; reported where training.skip_nonfinite allows any
 
 VALID_SUCCESS_AT_1 = "valid/Success@1"  # mean over the languages in training; primary scorer; what searches may see
+VALID_MRR_AT_10 = "valid/MRR@10"  # this and the next of a teacher in training
+VALID_NDCG_AT_10 = "valid/nDCG@10"
 VALID_SUCCESS_AT_1_UNSEEN = "valid/Success@1/unseen"
 
 PLAN_UNIFORM = "plan_uniform"  # verdict: epsilon too large for the cost's spread
+BELOW_FLOOR = "below_floor"  # verdict on a teacher: it was not shown to beat TF-IDF on its own validation queries
+ABOVE_FLOOR = "above_floor"
 COLLAPSED = "collapsed"  # verdict: tokens of one sentence point the same way
 
 
