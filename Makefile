@@ -4,10 +4,13 @@ RESUME ?=# make sweep RESUME=1 goes on with a sweep that was begun
 PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch install page names>'
 BIN := .venv/bin
 
-.PHONY: sweep test test-interop check format clean
+.PHONY: sweep sweep-full test test-interop check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
+
+sweep-full: .venv/ready  # does the number of languages in pre-training matter? About an hour on two cores
+	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
 	RAY_ADDRESS=local $(BIN)/python -m pytest
