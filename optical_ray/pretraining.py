@@ -241,7 +241,8 @@ def pretrain_in_process(recipe: Recipe, resources: Resources, store: Store, fold
 def describe_pretrained(folder: Path) -> dict[str, Any]:
     """Of an encoder that was pre-trained here, for plan.json: which artifact, and what it has read."""
     facts = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return {"artifact": fingerprint(read_manifest(folder)["inputs"]), **{name: facts[name] for name in ("languages", "steps", "tokens")}}
+    artifact = fingerprint({"kind": KIND, "inputs": read_manifest(folder)["inputs"]})
+    return {"artifact": artifact, **{name: facts[name] for name in ("languages", "steps", "tokens")}}
 
 
 def _begin(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> MaskedLanguageModel:

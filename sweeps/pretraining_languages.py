@@ -1,13 +1,13 @@
 """Does the number of languages in pre-training change retrieval after distillation?
 
-An encoder from scratch reads the foreign side of translation catalogs by masked-LM, on k = 1, 4 or 16 languages, and is then distilled on 200
-pairs in each of the same four low-resource languages; the control skips the reading. Two budgets: each pre-training language brings the same
-text (so the set brings more), or the set as a whole does (so each brings less). Swahili is in every pre-training set, Yoruba in none; Hausa
-and Khmer join at k = 16. Tokenizer, steps, batch and distillation are the same everywhere, and embeddings get the mean and spread back that
-they began with (docs/decisions/017), so that only what was read differs.
+An encoder from scratch reads the foreign side of translation catalogs by masked-LM, on k = 1, 4 or 16 languages, and is then distilled on
+200 pairs in each of the same four low-resource languages; the control skips the reading. Two budgets: each pre-training language brings the
+same text (so the set brings more), or the set as a whole does (so each brings less). Swahili is in every pre-training set, Yoruba in none;
+Hausa and Khmer join at k = 16. Tokenizer, steps, batch and distillation are the same everywhere, and embeddings get the mean and spread back
+that they began with (docs/decisions/017), so that only what was read differs.
 
-Expectation: nothing that the seeds do not show too. The catalogs hold some 6,000 tokens a language; at this scale the masked-LM does not get
-below the unigram entropy of a language by much, if at all (pretraining.json says so for every one), and earlier trials of such a size
+Expectation: nothing that the seeds do not show too. The catalogs hold some 6,000 tokens a language; at this scale the masked-LM does not
+get below the unigram entropy of a language by much, if at all (pretraining.json says so for every one), and earlier trials of such a size
 showed no effect of k under the contrastive arm. Where there is an effect, Swahili should gain most and Yoruba least.
 Decides: nothing here. It is the question of the project in small; a verdict wants a million tokens a language, and the same file on such a
 corpus (pretraining.corpus, pretraining.languages.pool, pretraining.mixing.tokens and pretraining.training.max_steps of the base).

@@ -6,7 +6,7 @@ import torch
 
 from optical_ray.data.batches import TextBatch
 from optical_ray.data.masking import IGNORED, MaskRules, mask_batches
-from optical_ray.data.plan import Position
+from optical_ray.data.plan import START, Position
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.errors import ModelError
@@ -39,7 +39,7 @@ def stream(start, rank=0, workers=1, batches=5):
         yield part, Position((turn + 1) // 2, (turn + 1) % 2, pairs)
 
 
-def masked(start=Position(), rank=0, workers=1):
+def masked(start=START, rank=0, workers=1):
     return list(mask_batches(stream(start, rank, workers), RULES, start, GROUP, rank, workers))
 
 
@@ -88,7 +88,9 @@ def test_only_content_is_guessed_and_all_else_is_shown_as_it_is():
 
 def test_of_the_tokens_to_be_guessed_eight_in_ten_are_hidden_and_one_is_another():
     ids = torch.full((400, LONGEST), 60)
-    batch = TextBatch(ids, torch.ones_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), torch.zeros(400, dtype=torch.int64))
+    batch = TextBatch(
+        ids, torch.ones_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), torch.zeros(400, dtype=torch.int64)
+    )
     found = RULES.mask(batch, ("mask", 0, 0), slice(0, 400), 400)
     guessed = found.labels_BN != IGNORED
     shown = found.ids_BN[guessed]

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from optical_ray.data.masking import IGNORED
-from optical_ray.encoders.masked_lm import MaskedLanguageModel, MaskedLMHead, build_masked_lm, load_masked_lm, save_masked_lm
+from optical_ray.encoders.masked_lm import build_masked_lm, load_masked_lm, save_masked_lm
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student import StudentConfig, build_student
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
@@ -16,18 +16,15 @@ from optical_ray.training.masked_lm import masked_cross_entropy
 
 PIECES = 100
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": PIECES}
+MODERN = {"max_position_embeddings": 20, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "reference_compile": False}
 FAMILIES = {
     "bert": lambda: transformers.BertForMaskedLM(transformers.BertConfig(**SIZES, max_position_embeddings=20, hidden_act="relu")),
     "xlm-r": lambda: transformers.XLMRobertaForMaskedLM(transformers.XLMRobertaConfig(**SIZES, max_position_embeddings=22, pad_token_id=1)),
     "distilbert": lambda: transformers.DistilBertForMaskedLM(
         transformers.DistilBertConfig(vocab_size=PIECES, dim=16, n_layers=1, n_heads=2, hidden_dim=24, max_position_embeddings=20)
     ),
-    "modernbert": lambda: transformers.ModernBertForMaskedLM(
-        transformers.ModernBertConfig(**SIZES, max_position_embeddings=20, pad_token_id=0, cls_token_id=2, sep_token_id=3, reference_compile=False)
-    ),
-    "untied": lambda: transformers.BertForMaskedLM(
-        transformers.BertConfig(**SIZES, max_position_embeddings=20, tie_word_embeddings=False)
-    ),
+    "modernbert": lambda: transformers.ModernBertForMaskedLM(transformers.ModernBertConfig(**SIZES, **MODERN)),
+    "untied": lambda: transformers.BertForMaskedLM(transformers.BertConfig(**SIZES, max_position_embeddings=20, tie_word_embeddings=False)),
 }
 
 
@@ -117,7 +114,7 @@ def test_the_three_rates_have_every_weight_once(tokenizer):
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path, tokenizer):
     config = StudentConfig(hidden_size=16, num_heads=2, feedforward_size=24, max_tokens=12)
-    model = MaskedLanguageModel(build_masked_lm(config, tokenizer, torch.Generator()).encoder, MaskedLMHead.scratch(16, PIECES, torch.Generator()))
+    model = build_masked_lm(config, tokenizer, torch.Generator())
     save_masked_lm(model, tokenizer, tmp_path)
     (tmp_path / "masked_lm_head.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match="cannot be loaded") as raised:
