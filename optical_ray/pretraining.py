@@ -131,7 +131,8 @@ def _choose(rule: Callable[[LanguageSetConfig, Mapping[str, int]], tuple[str, ..
     try:
         return rule(language_pool(recipe), corpus.pairs("train"))
     except LanguageError as error:
-        raise LanguageError(f"pretraining.{error}") from None
+        where = "pretraining." if str(error).startswith("languages.") else "pretraining.languages: "
+        raise LanguageError(f"{where}{error}") from None
 
 
 def prepare_pretraining(

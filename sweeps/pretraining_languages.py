@@ -3,8 +3,8 @@
 An encoder from scratch reads the foreign side of translation catalogs by masked-LM, on k = 1, 4 or 16 languages, and is then distilled on
 200 pairs in each of the same four low-resource languages; the control skips the reading. Two budgets: each pre-training language brings the
 same text (so the set brings more), or the set as a whole does (so each brings less). Swahili is in every pre-training set, Yoruba in none;
-Hausa and Khmer join at k = 16. Tokenizer, steps, batch and distillation are the same everywhere, and embeddings get the mean and spread back
-that they began with (docs/decisions/017), so that only what was read differs.
+Hausa and Khmer join at k = 16. Tokenizer, steps, batch and distillation are the same everywhere, and embeddings get the mean and spread
+back that they began with (docs/decisions/017), so that only what was read differs.
 
 Expectation: nothing that the seeds do not show too. The catalogs hold some 6,000 tokens a language; at this scale the masked-LM does not
 get below the unigram entropy of a language by much, if at all (pretraining.json says so for every one), and earlier trials of such a size

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import LANGUAGES
 
 from optical_ray import pretraining
 from optical_ray.artifacts import Store, fingerprint, read_manifest
@@ -95,7 +94,7 @@ def test_language_sets_are_nested_and_the_tokenizer_is_that_of_the_pool(recipe, 
     plain = read_manifest(prepare(world.recipe, world.store).tokens.rules.corpus)
     assert read_manifest(world.store.root / found[0].tokenizer_path.rpartition("/")[2])["inputs"] == {
         "corpus": fingerprint({"kind": plain["kind"], "inputs": plain["inputs"]}),
-        "languages": sorted(LANGUAGES),
+        "languages": ["ha", "so", "sw", "yo"],
         "config": {"vocab_size": 600, "min_frequency": 2},
     }, "what it was before there was pre-training"
 

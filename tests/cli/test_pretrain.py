@@ -7,13 +7,8 @@ import pytest
 
 from optical_ray.cli import main
 
-FEW = [
-    "pretraining.training.max_steps=6",
-    "pretraining.training.report_every=3",
-    "pretraining.languages.size=2",
-    "pretraining.valid_rows=20",
-]
-FEW += ["pretraining.batch.pairs=16", "pretraining.batch.group=8", "--threads", 1]
+FEW = ["pretraining.training.max_steps=6", "pretraining.training.report_every=3", "pretraining.languages.size=2"]
+FEW += ["pretraining.valid_rows=20", "pretraining.batch.pairs=16", "pretraining.batch.group=8", "--threads", 1]
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +53,8 @@ def test_it_pretrains_shows_each_language_and_says_how_to_use_the_encoder(world,
     ("change", "message"),
     [
         ("pretraining.training.max_steps=0", "pretraining.training.max_steps=0: this recipe has no pre-training; set it"),
-        ('pretraining.languages.pool=["sw","xx"]', "pretraining.languages.pool"),
+        ('pretraining.languages.pool=["sw","xx"]', "pretraining.languages: 'xx' is no language code"),
+        ('pretraining.languages.pool=["sw","fr"]', "pretraining.languages.pool: fr not in the corpus, which has ha, so, sw, yo"),
         ("pretraining.corpus=nowhere", "nowhere: no manifest.json"),
         ("pretraining.languages.size=7", "pretraining.languages.size: 7 languages asked for, the pool holds 4"),
     ],
