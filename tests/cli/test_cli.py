@@ -45,7 +45,7 @@ def recipe_file(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["data"], ["data", "build"], ["data", "show"], ["train"], ["sweep"], ["report"], ["recipe", "fields"]]
+    "arguments", [[], ["data"], ["data", "build"], ["data", "show"], ["pretrain"], ["train"], ["sweep"], ["report"], ["recipe", "fields"]]
 )
 def test_every_verb_has_help(arguments, capsys):
     assert call(*arguments, "--help") == 0
