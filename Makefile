@@ -5,10 +5,13 @@ PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch 
 TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
-.PHONY: sweep test test-slow test-interop check format clean
+.PHONY: sweep sweep-full test test-slow test-interop check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
+
+sweep-full: .venv/ready  # does the number of languages in pre-training matter? About an hour on two cores
+	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
 	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile

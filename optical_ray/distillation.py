@@ -18,6 +18,7 @@ from optical_ray.artifacts import Store, write_json
 from optical_ray.data.batches import Batch, PairSource, ReadBatches, UntaughtBatch, pad_vectors, read_batches
 from optical_ray.data.plan import Position
 from optical_ray.encoders.interaction import TokenClouds
+from optical_ray.encoders.pretrained import load_pretrained
 from optical_ray.encoders.student import Student, build_student
 from optical_ray.encoders.student_folder import load_student, save_student
 from optical_ray.encoders.teacher import Teacher
@@ -107,6 +108,8 @@ def distil_worker(
             teacher.spread,
             torch.Generator().manual_seed(derive_seed(recipe.seed, "student")),
         )
+        if stages.pretrained is not None:  # all else, the projection too, starts as it would without pre-training
+            student.encoder = load_pretrained(str(stages.pretrained))[0]
         state = start_training(student.to(parallel.device), recipe.training)
         if recipe.cost.centre == "language-mean":
             state.centres = LanguageCentres.start(len(stages.plan.languages), len(centre_D), parallel.device)

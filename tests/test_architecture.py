@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("trial",),
     ("distillation", "teaching"),
     ("stages",),
+    ("pretraining",),
     ("recipe",),
     ("training", "retrieval"),
     ("data",),

@@ -14,7 +14,7 @@ ARM_FIELDS = (*(f"objective.{term}" for term in LOSS_OF_TERM), STEPS_FIELD)
 """Shown as the arm and the steps."""
 SIZE_FIELD = "languages.size"
 """Shown as k."""
-REPLICATE_FIELDS = ("seed", "languages.seed")
+REPLICATE_FIELDS = ("seed", "languages.seed", "pretraining.seed", "pretraining.languages.seed")
 """What differs between repetitions of one cell."""
 ARM_ORDER = ("OT", "OT + contrastive", "contrastive", "none")
 

@@ -68,6 +68,22 @@ def build_parser() -> argparse.ArgumentParser:
             verb.add_argument("--split", choices=["train", "valid", "test"], default="train", help="of which split (default train)")
             verb.add_argument("--seed", type=int, default=0, help="another seed, other rows")
 
+    pretrain = verbs.add_parser(
+        "pretrain",
+        help="masked-LM pre-training of a recipe's student, to be used by every trial that asks for the same",
+        description="Pre-train the encoder that a recipe's student starts from (its `pretraining` fields) and show what it knows of each "
+        "language. Killed and started again, it continues from its last checkpoint. One worker needs no Ray.",
+    )
+    pretrain.set_defaults(run="pretrain:pretrain")
+    pretrain.add_argument("recipe", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
+    pretrain.add_argument(
+        "overrides", nargs="*", metavar="FIELD=VALUE", help="recipe fields to replace, such as pretraining.training.max_steps=2000"
+    )
+    _worker_options(pretrain)
+    _address(pretrain)
+    pretrain.add_argument("--out", type=Path, default=None, metavar="DIR", help="copy the encoder into this folder too")
+    _store(pretrain)
+
     train = verbs.add_parser(
         "train",
         help="one distillation, from bitext to test rows",
@@ -76,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(run="train:train")
     train.add_argument("recipe", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
     train.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="recipe fields to replace, such as transport.epsilon=0.1")
-    _workers(train)
+    _worker_options(train)
     _address(train)
     _out(train)
     _store(train)
@@ -106,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     teacher.add_argument(
         "--on-bad-row", choices=["refuse", "skip"], default=None, help="skip: count and list damaged rows (default refuse)"
     )
-    _workers(teacher)
+    _worker_options(teacher)
     _address(teacher)
     _store(teacher)
 
@@ -159,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _workers(parser: argparse.ArgumentParser) -> None:
+def _worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, help="data-parallel workers; above 1 through Ray Train, with the same global batches (default 1)"
     )

@@ -22,6 +22,7 @@ from optical_ray.config import parse_override
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.languages.sets import choose_languages, order_pool
+from optical_ray.pretraining import prepare_pretraining
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
@@ -234,7 +235,10 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
 
 
 def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
-    """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens."""
+    """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens.
+
+    Pre-trained encoders are not among it: each is built by the first trial that wants it, so that several are built at a time.
+    """
     from optical_ray.orchestration.data_job import map_tasks
     from optical_ray.orchestration.encode_job import ActorPool
 
@@ -243,13 +247,16 @@ def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
     shared: dict[str, Recipe] = {}
     for recipe in recipes:
         plain = recipe.to_dict()
+        text = {name: plain["pretraining"][name] for name in ("corpus", "languages", "mixing")}
         key = json.dumps(
-            [plain["corpus"], plain["tokenizer"], plain["teacher"], plain["student"]["init"], sorted(plain["languages"]["pool"])]
+            [plain["corpus"], plain["tokenizer"], plain["teacher"], plain["student"]["init"], sorted(plain["languages"]["pool"]), text]
         )
         shared.setdefault(key, recipe)
     with status_line(console, "prepare") as show_line:
         for recipe in shared.values():
-            prepare(recipe, store, show_line, map_tasks, encoders)
+            prepare(recipe, store, show_line, map_tasks, encoders, pretrain=None)
+            if recipe.pretraining.training.max_steps > 0:
+                prepare_pretraining(recipe, store, show_line, map_tasks)
         for recipe in recipes:  # a set larger than its pool is found now, not in the middle of the night
             corpus = build_corpus(store, recipe.corpus)
             build_tasks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from optical_ray.cli.progress import make_console, status_line
 from optical_ray.cli.record import record
 from optical_ray.config import parse_override
 from optical_ray.errors import ConfigError
+from optical_ray.pretraining import build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder
@@ -27,15 +29,7 @@ from optical_ray.trial import Distil, run_trial
 def train(options: argparse.Namespace) -> None:
     """Prepare, train, evaluate; print what came out."""
     console = make_console()
-    recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
-    if options.workers < 1:
-        raise ConfigError(f"--workers {options.workers}: expected at least 1")
-    threads = max(1, (os.cpu_count() or 1) // options.workers) if options.threads is None else options.threads
-    gpus = 1.0 if options.device == "cuda" else 0.0
-    resources = Resources.parse(
-        {"workers": options.workers, "threads": threads, "device": options.device, "gpus_per_worker": gpus}, "--workers, --threads"
-    )
-    resources.check(recipe)
+    recipe, resources = read_recipe(options)
     store = Store(options.store)
     run = RunFolder(options.out / f"train-{recipe.trial_id}")
     folder = run.trial(recipe.trial_id)
@@ -43,7 +37,8 @@ def train(options: argparse.Namespace) -> None:
     if before is not None and before.state != "finished" and before.step:
         console.print(f"Continues trial {recipe.trial_id} (last report at step {before.step})")
     with status_line(console, "prepare") as show_line:
-        stages = prepare(recipe, store, show_line)
+        alone = partial(build_pretrained, resources=resources)
+        stages = prepare(recipe, store, show_line, pretrain=alone if resources.workers == 1 else None)
     stages.check_same_data(folder)
     _record(recipe, resources, run)
     size = f"{recipe.batch.pairs} pairs" if recipe.batch.tokens is None else f"at most {recipe.batch.tokens:,} tokens"
@@ -62,6 +57,25 @@ def train(options: argparse.Namespace) -> None:
     console.print(f"Trial: {folder.path}", soft_wrap=True)
 
 
+def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
+    """The recipe that the command line names, and where it runs.
+
+    Raises:
+        ConfigError: it cannot be read, or an option is out of range.
+        ResourceError: its batches do not suit the workers.
+    """
+    recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
+    if options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: expected at least 1")
+    threads = max(1, (os.cpu_count() or 1) // options.workers) if options.threads is None else options.threads
+    gpus = 1.0 if options.device == "cuda" else 0.0
+    resources = Resources.parse(
+        {"workers": options.workers, "threads": threads, "device": options.device, "gpus_per_worker": gpus}, "--workers, --threads"
+    )
+    resources.check(recipe)
+    return recipe, resources
+
+
 def _record(recipe: Recipe, resources: Resources, run: RunFolder) -> None:
     if (run.path / "sweep.json").is_file():
         run.read_sweep()  # refuses a folder of another format before anything runs
@@ -74,13 +88,16 @@ def _run_on_ray(
     recipe: Recipe, resources: Resources, store: Store, run: RunFolder, address: str | None, console: Console, show: object
 ) -> None:
     from optical_ray.orchestration.session import ray_session
-    from optical_ray.orchestration.train import distil_with_ray
+    from optical_ray.orchestration.train import distil_with_ray, pretrain_with_ray
 
     distil: Distil = distil_with_ray
     with ray_session(address, resources) as session:
         if session.notice:
             console.print(session.notice, soft_wrap=True)
-        run_trial(recipe, resources, store, run, show, distil)  # type: ignore[arg-type]
+        if recipe.pretraining.training.max_steps > 0:
+            with status_line(console, "prepare") as show_line:
+                build_pretrained(recipe, store, show_line, resources=resources, train=pretrain_with_ray)
+        run_trial(recipe, resources, store, run, show, distil, pretrain_with_ray)  # type: ignore[arg-type]
 
 
 def _print_result(console: Console, folder: TrialFolder) -> None:

@@ -49,6 +49,11 @@ class PretrainingLanguages:
         """
         return tag in self.languages or _REGION.sub("", tag) in self.languages
 
+    def after(self, before: PretrainingLanguages) -> PretrainingLanguages:
+        """This pre-training where it went on from a model that had seen others."""
+        source = f"{before.source} and {self.source}" if before.languages else self.source
+        return PretrainingLanguages(tuple(sorted({*before.languages, *self.languages})), source, before.model or self.model)
+
     def describe(self, tags: Iterable[str]) -> dict[str, Any]:
         """Plain data for plan.json: source and languages, and for each of the tags whether it was seen."""
         return {

@@ -140,7 +140,7 @@ def build_student(
         generator: CPU generator.
     """
     if config.init == "scratch":
-        encoder = _scratch(config, tokenizer, generator)
+        encoder = scratch_encoder(config, tokenizer, generator)
     else:
         encoder = load_pretrained(config.init, config.revision)[0]
         longest = max(config.query_form.max_tokens, config.document_form.max_tokens)
@@ -189,7 +189,12 @@ def _copy_projection(config: StudentConfig, projection: nn.Linear) -> bool:
     return True
 
 
-def _scratch(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generator: torch.Generator) -> BertModel:
+def scratch_encoder(config: StudentConfig, tokenizer: PreTrainedTokenizerBase, generator: torch.Generator) -> BertModel:
+    """A new BERT, its weights a pure function of config and generator.
+
+    Raises:
+        ModelError: the heads do not divide the width.
+    """
     if config.hidden_size % config.num_heads:
         raise ModelError(f"student.hidden_size: {config.hidden_size} is not a multiple of student.num_heads ({config.num_heads})")
     bert = BertConfig(

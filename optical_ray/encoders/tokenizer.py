@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,15 @@ _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class TokenizerConfig(Config):
-    """Byte-pair encoding shared by all languages of the pool, so that a language set never changes the student's vocabulary."""
+    """Byte-pair encoding, of a student from scratch; another student has the tokenizer of its folder."""
 
     vocab_size: int = Field(default=32_000, ge=100)
     """Pieces, special tokens included."""
     min_frequency: int = Field(default=2, ge=1)
     """Merge only pairs seen at least this often."""
+    scope: Literal["pool", "set"] = "pool"
+    """Whose text it is trained on. `pool`: of all languages that training or pre-training may choose from, so that no language set changes
+    the student's vocabulary. `set`: of the pre-training set alone (without pre-training: the training set)."""
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, folder: Path) -> None:

@@ -53,13 +53,13 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
         from optical_ray import trial  # not needed, and seconds to import, where something stands in for it
 
         run_trial = trial.run_trial
-    distil = None
+    through_ray: dict[str, Any] = {"distil": None}
     if resources.workers > 1:
         from optical_ray.orchestration import train  # likewise Ray Train
 
-        distil = train.distil_with_ray
+        through_ray = {"distil": train.distil_with_ray, "pretrain": train.pretrain_with_ray}
     _await_orphan(run.trial(recipe.trial_id))
-    status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report, distil=distil)
+    status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report, **through_ray)
     # Once more at the end: a trial that was finished before this start has reported nothing yet.
     objective = {} if status.objective is None else {metric: status.objective}
     tune.report({"step": status.step, "state": status.state, **objective})

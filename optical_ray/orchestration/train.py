@@ -35,6 +35,7 @@ from optical_ray.data.plan import BatchPlan, Position
 from optical_ray.distillation import distil_worker
 from optical_ray.errors import OpticalError, TrialFailed
 from optical_ray.orchestration.session import DATA_CPUS
+from optical_ray.pretraining import pretrain_worker
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder
 from optical_ray.training.loop import Report
@@ -58,6 +59,11 @@ Worker = Callable[[Resources, Store, TrialFolder, Report, Parallel, ReadBatches]
 def distil_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:
     """The training of a trial on `resources.workers` workers (`run_workers`)."""
     run_workers(functools.partial(distil_worker, recipe), resources, store, folder, report)
+
+
+def pretrain_with_ray(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:
+    """A pre-training on `resources.workers` workers (`run_workers`)."""
+    run_workers(functools.partial(pretrain_worker, recipe), resources, store, folder, report)
 
 
 def run_workers(worker: Worker, resources: Resources, store: Store, folder: TrialFolder, report: Report) -> None:

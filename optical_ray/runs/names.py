@@ -13,6 +13,9 @@ LOSS_CONTRASTIVE = "loss/contrastive"  # nats per pair
 LOSS_SCORE_KL = "loss/score_kl"  # nats per pair
 LOSS_ENGLISH = "loss/english"  # of the English side, in the unit of what `objective.english_by` names
 
+LOSS_MASKED_LM = "loss/masked_lm"  # of pre-training: nats per token to be guessed, mean over those of the global batch
+MASKED_TOKENS = "train/masked_tokens"  # of the global batch that are to be guessed
+
 LOSS_OF_TERM = {
     "transport": LOSS_TRANSPORT,
     "greedy": LOSS_GREEDY,
@@ -49,6 +52,15 @@ VALID_SUCCESS_AT_1 = "valid/Success@1"  # mean over the languages in training; p
 VALID_MRR_AT_10 = "valid/MRR@10"  # this and the next of a teacher in training
 VALID_NDCG_AT_10 = "valid/nDCG@10"
 VALID_SUCCESS_AT_1_UNSEEN = "valid/Success@1/unseen"
+
+VALID_MASKED_LM = "valid/masked_lm"  # of pre-training: nats per masked token, mean over the languages in it; lower is better
+VALID_MASKED_LM_UNSEEN = "valid/masked_lm/unseen"  # over the other languages of its pool
+
+
+def valid_masked_lm(tag: str) -> str:
+    """`valid/masked_lm/sw`: of one language."""
+    return f"{VALID_MASKED_LM}/{tag}"
+
 
 PLAN_UNIFORM = "plan_uniform"  # verdict: epsilon too large for the cost's spread
 BELOW_FLOOR = "below_floor"  # verdict on a teacher: it was not shown to beat TF-IDF on its own validation queries

@@ -45,10 +45,10 @@ def prepare_forward(model: Trainable, config: TrainingConfig, device: str) -> Fo
     model.train()
     if config.compile:
         model.encoder.compile(dynamic=True)  # one graph for all lengths
-    return Forward(model, device, _autocasts(config.precision, device))
+    return Forward(model, device, runs_in_bf16(config.precision, device))
 
 
-def _autocasts(precision: Literal["auto", "fp32", "bf16"], device: str) -> bool:
+def runs_in_bf16(precision: Literal["auto", "fp32", "bf16"], device: str) -> bool:
     on_gpu = device.startswith("cuda")
     able = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not able:

@@ -46,7 +46,18 @@ def recipe_file(world, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["data"], ["data", "build"], ["data", "show"], ["train"], ["train-teacher"], ["sweep"], ["report"], ["recipe", "fields"]],
+    [
+        [],
+        ["data"],
+        ["data", "build"],
+        ["data", "show"],
+        ["pretrain"],
+        ["train"],
+        ["train-teacher"],
+        ["sweep"],
+        ["report"],
+        ["recipe", "fields"],
+    ],
 )
 def test_every_verb_has_help(arguments, capsys):
     assert call(*arguments, "--help") == 0

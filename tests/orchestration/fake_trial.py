@@ -30,6 +30,7 @@ def fake_trial(
     run: RunFolder,
     on_report: Callable[[int, Mapping[str, float]], None] | None = None,
     distil: Any = None,
+    pretrain: Any = None,
 ) -> TrialStatus:
     folder = run.trial(recipe.trial_id)
     status = folder.read_status()
