@@ -31,7 +31,8 @@ from optical_ray.languages.covariates import describe_set
 from optical_ray.languages.distances import Distance
 from optical_ray.languages.mixing import cap_shares, mix
 from optical_ray.languages.sets import choose_languages, order_pool
-from optical_ray.pretraining import Pretrain, build_pretrained, describe_pretrained, find_tokenizer
+from optical_ray.pretraining.artifact import Pretrain, build_pretrained, describe_pretrained
+from optical_ray.pretraining.prepare import find_tokenizer
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import TrialFolder
 

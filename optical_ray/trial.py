@@ -23,7 +23,7 @@ from optical_ray.artifacts import Store, write_json
 from optical_ray.distillation import distil_worker, make_evaluator
 from optical_ray.encoders.student_folder import load_student
 from optical_ray.errors import OpticalError, ResourceError
-from optical_ray.pretraining import Train, build_pretrained
+from optical_ray.pretraining.artifact import Train, build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval.evaluate import BitextEvaluator
 from optical_ray.retrieval.references import reference_rows

@@ -1,18 +1,17 @@
 """Pre-training on the tiny world: what is shared, what is not, what survives a kill, and the trial that starts from it."""
 
 import json
-from functools import partial
 
 import pytest
 import torch
 
-from optical_ray import pretraining
 from optical_ray.artifacts import Store, fingerprint, read_manifest
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import CorpusConfig
 from optical_ray.encoders.pretrained import load_pretrained
 from optical_ray.errors import ConfigError, LanguageError, ResourceError
-from optical_ray.pretraining import build_pretrained, find_tokenizer, prepare_pretraining
+from optical_ray.pretraining.artifact import build_pretrained, describe_pretrained
+from optical_ray.pretraining.prepare import find_tokenizer, prepare_pretraining
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder
@@ -240,4 +239,4 @@ def test_pretraining_continues_a_folder_and_its_contents_name_it(world, recipe, 
     facts = json.loads((path / "pretraining.json").read_text())
     assert facts["init"]["files"].keys() >= {"model.safetensors", "config.json"}
     assert Recipe.parse(continued.to_dict(), "").student.init == str(encoder)
-    assert partial(pretraining.describe_pretrained, path)()["languages"] == ["sw"]
+    assert describe_pretrained(path)["languages"] == ["sw"]

@@ -14,7 +14,8 @@ from rich.table import Table
 from optical_ray.artifacts import MANIFEST, Store, build_artifact, read_manifest
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.cli.train import read_recipe
-from optical_ray.pretraining import DESCRIPTION, KIND, Train, build_pretrained, prepare_pretraining
+from optical_ray.pretraining.artifact import DESCRIPTION, KIND, Train, build_pretrained
+from optical_ray.pretraining.prepare import prepare_pretraining
 from optical_ray.runs import names
 
 

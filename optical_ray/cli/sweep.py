@@ -22,7 +22,7 @@ from optical_ray.config import parse_override
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.languages.sets import choose_languages, order_pool
-from optical_ray.pretraining import prepare_pretraining
+from optical_ray.pretraining.prepare import prepare_pretraining
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder

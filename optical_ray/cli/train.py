@@ -17,7 +17,7 @@ from optical_ray.cli.progress import make_console, status_line
 from optical_ray.cli.record import record
 from optical_ray.config import parse_override
 from optical_ray.errors import ConfigError
-from optical_ray.pretraining import build_pretrained
+from optical_ray.pretraining.artifact import build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder

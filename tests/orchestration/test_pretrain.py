@@ -6,7 +6,7 @@ import pytest
 
 from optical_ray.artifacts import Store
 from optical_ray.orchestration.train import pretrain_with_ray
-from optical_ray.pretraining import build_pretrained
+from optical_ray.pretraining.artifact import build_pretrained
 from optical_ray.recipe import Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder
