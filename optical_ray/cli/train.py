@@ -64,6 +64,10 @@ def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
         ConfigError: it cannot be read, or an option is out of range.
         ResourceError: its batches do not suit the workers.
     """
+    if "=" in options.recipe and not Path(options.recipe).exists():
+        raise ConfigError(
+            f"{options.recipe}: expected a recipe's file first, then FIELD=VALUE; `optical recipe show {options.recipe} > my.json` writes one"
+        )
     recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: expected at least 1")

@@ -139,8 +139,8 @@ def _halve(state: TrainingState[M], groups: int, group: int, detail: str) -> int
     before = groups if state.micro_groups is None else min(groups, state.micro_groups)
     if before == 1:
         raise ResourceError(
-            f"step {state.step + 1}: out of memory at one group of {group} pairs ({detail}); lower batch.group, student.max_tokens, or "
-            "the size of the student"
+            f"step {state.step + 1}: out of memory at one group of {group} pairs ({detail}); lower batch.group, the length limits, or "
+            "the size of the model"
         )
     after = before // 2
     log.warning("event=out_of_memory step=%d groups_before=%d groups=%d detail=%r", state.step + 1, before, after, detail)

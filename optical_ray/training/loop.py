@@ -129,6 +129,6 @@ def _skip(
         return
     raise NumericsError(
         f"step {state.step + 1}: {found}; pairs of the batch: {languages}; steps skipped before: {state.skipped} of "
-        f"training.skip_nonfinite={config.skip_nonfinite}; last good checkpoint: {hooks.last_checkpoint()}; lower training.learning_rate "
-        "and training.embedding_learning_rate, or raise transport.epsilon"
+        f"training.skip_nonfinite={config.skip_nonfinite}; last good checkpoint: {hooks.last_checkpoint()}; lower the learning "
+        "rates or, where transport is in play, raise transport.epsilon"
     )

@@ -132,6 +132,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["train", "corpus.path=here"], "corpus.path=here: expected a recipe's file first, then FIELD=VALUE"),
         (["train", "recipe.json", "transport.epsilonn=1"], "SinkhornConfig has no field 'epsilonn'; it has epsilon"),
         (["train", "recipe.json", "transport.epsilon=cold"], "found 'cold'"),
         (["train", "recipe.json", "languages.pool=sw"], "expected a list"),

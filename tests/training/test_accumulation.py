@@ -139,7 +139,7 @@ def test_the_callers_random_numbers_are_not_touched():
 def test_an_error_that_is_not_of_memory_is_raised_as_it_is():
     with pytest.raises(RuntimeError, match="a defect"):
         gradient_of(make_batch(), spoil=partial(ScarceMemory, pairs=0, error=lambda text: RuntimeError("a defect")))
-    with pytest.raises(ResourceError, match="lower batch.group, student.max_tokens"):
+    with pytest.raises(ResourceError, match="lower batch.group, the length limits"):
         gradient_of(make_batch(), spoil=partial(ScarceMemory, pairs=0))
 
 
