@@ -66,7 +66,7 @@ def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
     """
     if "=" in options.recipe and not Path(options.recipe).exists():
         raise ConfigError(
-            f"{options.recipe}: expected a recipe's file first, then FIELD=VALUE; `optical recipe show {options.recipe} > my.json` writes one"
+            f"{options.recipe}: expected a recipe's file first, then FIELD=VALUE; write one with `optical recipe show > my.json`"
         )
     recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
     if options.workers < 1:
