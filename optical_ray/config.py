@@ -33,6 +33,7 @@ class Config(BaseModel):
                 if name not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
                     raise ValueError(f"{cls.__name__} has no field {name!r}; it has {known}")
+            return {name: _complete(cls.model_fields[name].default, value) for name, value in values.items()}
         return values
 
     @classmethod
@@ -80,15 +81,36 @@ class Config(BaseModel):
         return values
 
     def override(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with dotted fields replaced: `recipe.override({"transport.epsilon": 0.1})`.
+        """A copy with dotted fields replaced: `recipe.override({"transport.epsilon": 0.1})`; of a section, those that a mapping names.
 
         Raises:
             ConfigError: unknown field (the known ones are listed) or a value that does not fit.
         """
         values = self.to_dict()
-        for name, value in changes.items():
+        for name, value in dotted_changes(type(self), changes).items():
             _set_dotted(type(self), values, name, value)
         return type(self).parse(values, "")
+
+
+def _complete(default: Any, value: Any) -> Any:
+    """A section of which some fields are given, the others as the section's own default has them (not as its class has them)."""
+    if not (isinstance(default, Config) and isinstance(value, Mapping)):
+        return value
+    given = {name: _complete(getattr(default, name, None), inner) for name, inner in value.items()}
+    return {**{name: getattr(default, name) for name in type(default).model_fields}, **given}
+
+
+def dotted_changes(model: type[Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Changes by dotted leaf: `{"transport": {"epsilon": 0.1}}` is `{"transport.epsilon": 0.1}`."""
+    leaves: dict[str, Any] = {}
+    for name, value in changes.items():
+        section: Any = model
+        for part in name.split("."):
+            field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, Config) else None
+            section = None if field is None else field.annotation
+        inside = isinstance(section, type) and issubclass(section, Config) and isinstance(value, Mapping)
+        leaves |= dotted_changes(section, value, f"{prefix}{name}.") if inside else {f"{prefix}{name}": value}
+    return leaves
 
 
 def _set_dotted(model: type[Config], values: dict[str, Any], name: str, value: Any) -> None:

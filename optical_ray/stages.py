@@ -197,5 +197,5 @@ def _seen_before(student: StudentConfig, pretrained: Path | None) -> Pretraining
     if pretrained is None or before is None:
         return before
     own = pretraining_languages(str(pretrained))
-    assert own is not None, "a pre-training says what it read"
+    assert own is not None, "`build_pretrained` looks that it is there"
     return own.after(before)

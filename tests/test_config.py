@@ -18,6 +18,25 @@ class Outer(Config):
     """A name."""
 
 
+class Rates(Config):
+    rate: float = 1.0
+    steps: int = 10
+
+
+class Owner(Config):
+    fast: Rates = Rates(rate=5.0, steps=3)
+    name: str = "x"
+
+
+def test_a_section_given_in_part_keeps_the_rest_of_the_owners_default():
+    assert Owner.parse({"fast": {"steps": 7}}, "").fast == Rates(rate=5.0, steps=7)
+    changed = Owner().override({"fast.rate": 6.0})
+    assert changed.override({"fast": {"steps": 7}}).fast == Rates(rate=6.0, steps=7)
+    assert Owner.parse(changed.to_dict(), "") == changed
+    with pytest.raises(ConfigError, match="Rates has no field 'step'"):
+        Owner.parse({"fast": {"step": 7}}, "")
+
+
 def test_an_unknown_field_names_the_known_ones():
     with pytest.raises(ConfigError, match=r"here: .*Inner has no field 'widht'; it has width"):
         Outer.parse({"inner": {"widht": 4}}, "here")

@@ -1,6 +1,7 @@
 """Pre-training on the tiny world: what is shared, what is not, what survives a kill, and the trial that starts from it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from optical_ray.artifacts import Store, fingerprint, read_manifest
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import CorpusConfig
 from optical_ray.encoders.pretrained import load_pretrained
-from optical_ray.errors import ConfigError, LanguageError, ResourceError
+from optical_ray.errors import ArtifactError, ConfigError, DataError, LanguageError, ResourceError
 from optical_ray.pretraining.artifact import build_pretrained, describe_pretrained
 from optical_ray.pretraining.prepare import find_tokenizer, prepare_pretraining
 from optical_ray.recipe import Recipe, Resources
@@ -229,7 +230,9 @@ def test_a_budget_in_tokens_and_the_best_validation_are_taken(world, recipe):
     path = build_pretrained(recipe, world.store)
     facts = json.loads((path / "pretraining.json").read_text())
     assert sum(facts["tokens"].values()) <= 300 * 1.2
-    best = min(row.value for row in TrialFolder(path).read_metrics() if row.name == names.VALID_MASKED_LM and row.step)
+    by_step = {row.step: row.value for row in TrialFolder(path).read_metrics() if row.name == names.VALID_MASKED_LM and row.step}
+    best = min(by_step.values())
+    assert by_step[facts["kept_step"]] == best and facts["steps"] == 12
     assert sum(facts["validation"][tag]["end"] for tag in facts["languages"]) / 2 == pytest.approx(best)
 
 
@@ -240,3 +243,23 @@ def test_pretraining_continues_a_folder_and_its_contents_name_it(world, recipe, 
     assert facts["init"]["files"].keys() >= {"model.safetensors", "config.json"}
     assert Recipe.parse(continued.to_dict(), "").student.init == str(encoder)
     assert describe_pretrained(path)["languages"] == ["sw"]
+
+
+def test_an_encoder_that_lost_a_file_is_refused_with_what_to_do(world, recipe):
+    recipe = recipe.override({"pretraining.training.max_steps": 1, "pretraining.seed": 7})
+    path = build_pretrained(recipe, world.store)
+    (path / "pretraining.json").unlink()
+    with pytest.raises(ArtifactError, match=r"no pretraining.json, which a pre-trained encoder has; delete the folder to train it again"):
+        build_pretrained(recipe, world.store)
+
+
+def test_a_corpus_that_was_changed_is_refused_before_anything_is_made_of_it(world, recipe, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(build_corpus(world.store, recipe.corpus).folder, copy)
+    part = next((copy / "lang=ha").glob("part-train-*"))
+    part.write_bytes((copy / "lang=sw" / part.name).read_bytes())
+    changed = recipe.override({"pretraining.corpus": str(copy)})
+    with pytest.raises(DataError, match=r"part-train-00000.parquet: not as it was written when the corpus was built"):
+        build_pretrained(changed, Store(tmp_path / "store"))
+    shutil.copytree(build_corpus(world.store, recipe.corpus).folder, copy, dirs_exist_ok=True)
+    build_pretrained(changed, Store(tmp_path / "store"))  # nothing wrong was left behind

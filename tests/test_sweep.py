@@ -64,6 +64,8 @@ def test_a_replaced_field_that_no_trial_would_see_is_refused():
     with pytest.raises(ConfigError, match=r"objective.contrastive: every part of the sweep sets it itself"):
         with_base(make_sweep(parts=(arms,)), ["objective.contrastive=0.3"])
     with_base(make_sweep(parts=(control, arms)), ["training.max_steps=5"])
+    with pytest.raises(ConfigError, match=r"objective.contrastive: every part"):
+        with_base(make_sweep(parts=(arms,)), ['objective={"contrastive": 0.3}'])
     with pytest.raises(ConfigError, match="has no field 'epslion'"):
         with_base(make_sweep(), ["transport.epslion=1"])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from optical_ray.artifacts import MANIFEST, Store, build_artifact, read_manifest
+from optical_ray.artifacts import MANIFEST, Store, build_artifact, is_built, read_manifest
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.cli.train import read_recipe
 from optical_ray.pretraining.artifact import DESCRIPTION, KIND, Train, build_pretrained
@@ -27,6 +27,8 @@ def pretrain(options: argparse.Namespace) -> None:
     with status_line(console, "prepare") as show_line:
         prepared = prepare_pretraining(recipe, store, show_line)
     config = recipe.pretraining
+    if options.out is not None:
+        is_built(options.out, KIND, prepared.inputs)  # refuses a folder that holds something else, before hours of training
     if not store.has(KIND, prepared.inputs):
         size = f"{config.batch.pairs} texts" if config.batch.tokens is None else f"at most {config.batch.tokens:,} tokens"
         console.print(

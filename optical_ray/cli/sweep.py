@@ -18,7 +18,7 @@ from optical_ray.artifacts import Store
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.record import record
 from optical_ray.cli.report import print_report
-from optical_ray.config import parse_override
+from optical_ray.config import dotted_changes, parse_override
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.languages.sets import choose_languages, order_pool
@@ -71,7 +71,7 @@ def with_base(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
     Raises:
         ConfigError: no such field, or every trial of the sweep sets it itself, so that it would be replaced in vain.
     """
-    changes = dict(parse_override(text) for text in overrides)
+    changes = dotted_changes(type(sweep.base), dict(parse_override(text) for text in overrides))
     if vain := sorted(changes.keys() & set.intersection(*(_set_by(part) for part in sweep.parts))):
         raise ConfigError(f"{', '.join(vain)}: every part of the sweep sets it itself; edit the file, or leave it out")
     return dataclasses.replace(sweep, base=sweep.base.override(changes)) if changes else sweep
@@ -252,11 +252,18 @@ def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
             [plain["corpus"], plain["tokenizer"], plain["teacher"], plain["student"]["init"], sorted(plain["languages"]["pool"]), text]
         )
         shared.setdefault(key, recipe)
+    pretrainings = {
+        json.dumps(
+            [*(recipe.to_dict()[name] for name in ("corpus", "tokenizer", "student", "languages")), recipe.pretraining.to_dict()]
+        ): recipe
+        for recipe in recipes
+        if recipe.pretraining.training.max_steps > 0
+    }
     with status_line(console, "prepare") as show_line:
         for recipe in shared.values():
             prepare(recipe, store, show_line, map_tasks, encoders, pretrain=None)
-            if recipe.pretraining.training.max_steps > 0:
-                prepare_pretraining(recipe, store, show_line, map_tasks)
+        for recipe in pretrainings.values():
+            prepare_pretraining(recipe, store, show_line, map_tasks)
         for recipe in recipes:  # a set larger than its pool is found now, not in the middle of the night
             corpus = build_corpus(store, recipe.corpus)
             build_tasks(

@@ -168,10 +168,27 @@ class Corpus:
         self.require_bitext()
         return self._read_block(english_part, self.num_english, index, columns)
 
-    def damaged_files(self) -> list[str]:
-        """Files that are missing, or whose bytes are not those that were written. Reads everything."""
+    def require_intact(self, beginning: str) -> None:
+        """Refuse files that were changed since the corpus was built: what is made of them would stand in the store under its name.
+
+        Args:
+            beginning: How the names of the files begin that are about to be read.
+
+        Raises:
+            DataError: which one.
+        """
+        if damaged := self.damaged_files(beginning):
+            raise DataError(
+                f"{self.folder / damaged[0]}: not as it was written when the corpus was built (its checksum in manifest.json differs); "
+                "build the corpus again"
+            )
+
+    def damaged_files(self, beginning: str = "") -> list[str]:
+        """Files that are missing, or whose bytes are not those that were written. Reads all whose names begin so."""
         found = []
         for name, facts in self.manifest["facts"]["files"].items():
+            if not name.startswith(beginning):
+                continue
             try:
                 with (self.folder / name).open("rb") as stream:
                     if hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]:

@@ -12,6 +12,8 @@ FORMAT_VERSION = 2
 BLOCK_ROWS = 4096
 """Rows that are read at a time: a row group."""
 
+ENGLISH_FOLDER = "english/"
+
 PART_ROWS = 256 * BLOCK_ROWS
 """Rows of a file; the last file of a split may hold fewer."""
 
@@ -45,6 +47,11 @@ def shard_part(tag: str, split: Split, part: int) -> str:
     return f"lang={tag}/part-{split}-{part:05d}.parquet"
 
 
+def shard_parts(tag: str, split: Split) -> str:
+    """How the paths of all parts of a language's split begin."""
+    return shard_part(tag, split, 0).removesuffix("00000.parquet")
+
+
 def english_part(part: int) -> str:
     """Path inside the corpus of one part of the English table."""
-    return f"english/part-{part:05d}.parquet"
+    return f"{ENGLISH_FOLDER}part-{part:05d}.parquet"

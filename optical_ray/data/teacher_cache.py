@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from optical_ray.artifacts import Store
 from optical_ray.data.corpus import Corpus
-from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_FOLDER
 from optical_ray.data.teacher_centre import Progress, TeacherCentre, measure_centre_once, teacher_inputs
 from optical_ray.data.teacher_pieces import (
     EncoderPool,
@@ -158,6 +158,7 @@ def build_teacher_tokens(
         pool: Where pieces are encoded; None: here, one after the other. The pieces are the same either way.
 
     Raises:
+        DataError: the corpus was changed since it was built.
         ArtifactError: the disk has too little room for all of it; nothing was encoded.
         NumericsError: the teacher gives no finite centre.
     """
@@ -165,6 +166,7 @@ def build_teacher_tokens(
     pool = pool or OneProcess()
 
     def fill(scratch: Path) -> dict[str, Any]:
+        corpus.require_intact(ENGLISH_FOLDER)
         _encode_pieces(corpus, config, folder, scratch, progress, pool)
         known = TeacherCentre.open(measure_centre_once(store, corpus, inputs, partial(open_piece, scratch)))
         np.save(scratch / "centre.npy", known.centre)

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import Store, file_sha256, list_differences, read_manifest, whole_file
 from optical_ray.data.corpus import Corpus
-from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.layout import BLOCK_ROWS, shard_parts
 from optical_ray.data.tasks import MapTasks
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
@@ -133,6 +133,7 @@ def build_token_shards(
         def fill(scratch: Path, tag: str = tag, parts: int = parts, count: int = count) -> Mapping[str, Any]:
             if progress is not None:
                 progress(f"tokens: {tag}, {count:,} rows")
+            _corpus(rules.corpus).require_intact(shard_parts(tag, "train"))
             tasks = [_task(rules, tag, part, count, scratch) for part in range(parts)]
             summaries = list((map_tasks or map)(write_part, tasks) if parts > 1 else map(write_part, tasks))
             return {"rows": sum(one["rows"] for one in summaries), "tokens": sum(one["tokens"] for one in summaries)}

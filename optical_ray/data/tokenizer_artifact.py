@@ -10,7 +10,7 @@ from typing import Any
 
 from optical_ray.artifacts import Store
 from optical_ray.data.corpus import Corpus
-from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.data.layout import BLOCK_ROWS, shard_parts
 from optical_ray.data.token_shards import TokenRules, make_block
 from optical_ray.data.wheels import Progress
 from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
@@ -54,6 +54,9 @@ def build_tokenizer(store: Store, pools: Sequence[TextPool], config: TokenizerCo
     def fill(scratch: Path) -> None:
         if progress is not None:
             progress(f"tokenizer: {config.vocab_size:,} pieces from {len(set(chain(*(p.languages for p in merged.values()))))} languages")
+        for pool in merged.values():
+            for tag in pool.languages:
+                pool.corpus.require_intact(shard_parts(tag, "train"))
         train_tokenizer(chain.from_iterable(pool.texts() for pool in merged.values()), config, scratch)
 
     return store.build("tokenizer", inputs, fill)

@@ -58,7 +58,13 @@ def load_pretrained(path: str, revision: str | None = None) -> tuple[Any, PreTra
         model = load_encoder(source, revision, layout)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _explain(path, error, "an encoder") from None
-    return model, load_tokenizer(path, revision)
+    tokenizer = load_tokenizer(path, revision)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{path}: its tokenizer has {len(tokenizer)} pieces, its encoder embeds {rows}; the folder's parts are of different models"
+        )
+    return model, tokenizer
 
 
 def load_encoder(source: str, revision: str | None, layout: Layout) -> Any:

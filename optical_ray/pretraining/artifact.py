@@ -26,12 +26,13 @@ from optical_ray.data.wheels import Progress
 from optical_ray.encoders.embedding_statistics import normalise_embeddings
 from optical_ray.encoders.known_languages import PRETRAINING
 from optical_ray.encoders.masked_lm import load_masked_lm
+from optical_ray.errors import ArtifactError
 from optical_ray.pretraining.prepare import PretrainingStages, prepare_pretraining
 from optical_ray.pretraining.worker import begin, hold_out_texts, pretrain_worker
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder
-from optical_ray.training.checkpoint import checkpoint_to_evaluate
+from optical_ray.training.checkpoint import checkpoint_to_evaluate, step_of
 from optical_ray.training.loop import Report
 from optical_ray.training.masked_lm_validation import losses_by_language
 from optical_ray.training.parallel import Parallel
@@ -67,6 +68,7 @@ def build_pretrained(
         on_report: Told every report; what it raises ends the training, with its checkpoint kept.
 
     Raises:
+        ArtifactError: files of the encoder in the store are missing.
         OpticalError: as `prepare_pretraining`, or the loss is not finite.
     """
     prepared = prepare_pretraining(recipe, store, progress, map_tasks)
@@ -84,7 +86,11 @@ def build_pretrained(
         (train or pretrain_in_process)(recipe, resources, store, folder, report)
         return _finish(recipe, prepared, folder, resources.device)
 
-    return store.build(KIND, prepared.inputs, fill, resume=True)
+    path = store.build(KIND, prepared.inputs, fill, resume=True)
+    missing = [name for name in (DESCRIPTION, "config.json", "model.safetensors", "tokenizer.json") if not (path / name).is_file()]
+    if missing:
+        raise ArtifactError(f"{path}: no {', '.join(missing)}, which a pre-trained encoder has; delete the folder to train it again")
+    return path
 
 
 def pretrain_in_process(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, on_report: Report) -> None:
@@ -96,7 +102,7 @@ def describe_pretrained(folder: Path) -> dict[str, Any]:
     """Of an encoder that was pre-trained here, for plan.json: which artifact, and what it has read."""
     facts = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     artifact = fingerprint({"kind": KIND, "inputs": read_manifest(folder)["inputs"]})
-    return {"artifact": artifact, **{name: facts[name] for name in ("languages", "steps", "tokens")}}
+    return {"artifact": artifact, **{name: facts[name] for name in ("languages", "steps", "kept_step", "tokens")}}
 
 
 def _finish(recipe: Recipe, prepared: PretrainingStages, folder: TrialFolder, device: str) -> dict[str, Any]:
@@ -104,6 +110,7 @@ def _finish(recipe: Recipe, prepared: PretrainingStages, folder: TrialFolder, de
     config = recipe.pretraining
     path = checkpoint_to_evaluate(folder.checkpoint, config.training.evaluate_checkpoint)
     assert path is not None, "a finished training leaves a checkpoint"
+    kept_step = step_of(path)
     tokenizer = prepared.tokenizer()
     model = load_masked_lm(path).to(device)
     held_out = hold_out_texts(recipe, prepared, tokenizer)
@@ -131,6 +138,7 @@ def _finish(recipe: Recipe, prepared: PretrainingStages, folder: TrialFolder, de
     facts = {
         "languages": list(prepared.languages),
         "steps": config.training.max_steps,
+        "kept_step": kept_step,
         "tokens": tokens,
         "rows": plan.mixture.rows,
         "shares": plan.mixture.shares,

@@ -89,6 +89,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def step_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was taken."""
+    return int(_read_position(checkpoint)["step"])
+
+
 def checkpoint_to_evaluate(folder: Path, which: Literal["last", "best"]) -> Path | None:
     """The checkpoint that a finished training is judged by, or None. An untrained control has been validated once: its last is its best."""
     best = folder / BEST

@@ -37,7 +37,7 @@ class PretrainingConfig(Config):
     """Text budget, in rows (`pairs`) or tokens, in all or for each language, and sampling temperature."""
     batch: BatchConfig = BatchConfig()
     """One global batch; a "pair" is one text here."""
-    mask_probability: float = Field(default=0.15, gt=0.0, lt=1.0)
+    mask_probability: float = Field(default=0.15, ge=0.01, le=0.9)
     """Share of the content tokens that are to be guessed: of these 80 % are shown as [MASK], 10 % as a random token, 10 % as they are
     (Devlin et al. 2019, arXiv 1810.04805)."""
     valid_rows: PositiveInt = 200

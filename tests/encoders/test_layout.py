@@ -159,6 +159,7 @@ def test_a_student_whose_dense_layer_does_not_fit_starts_its_projection_anew_and
         (lambda f: write(f / "config_sentence_transformers.json", {"document_length": "x"}), "expected texts, a number"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x" * 99), "cannot be loaded as an encoder"),
         (lambda f: (f / "config.json").unlink(), "cannot be loaded as an encoder"),
+        (lambda f: make_bert(vocab_size=50).save_pretrained(f), "its tokenizer has [0-9]+ pieces, its encoder embeds 50"),
     ],
 )
 def test_a_damaged_folder_is_one_line(damage, message, world, tmp_path):
