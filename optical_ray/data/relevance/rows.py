@@ -93,11 +93,7 @@ def parse_row(row: Any, query_key: str | None = None, titled: bool = True) -> Ju
     if not positives:
         raise RowError("no positive", f"no relevant text; expected one under {', '.join(POSITIVE)}, or candidates with scores")
     if scores is not None and _are_labels(row):
-        zero = [place < len(positives) and score == 0 for place, score in enumerate(scores)]
-        order = sorted(range(len(scores)), key=lambda place: (place >= len(positives), zero[place]))
-        texts, relevant = [*positives, *negatives], len(positives) - sum(zero)
-        texts, scores = [texts[place] for place in order], [scores[place] for place in order]
-        positives, negatives = texts[:relevant], texts[relevant:]
+        return _sort_by_label(query, positives, negatives, scores)
     return Judged(query, positives, negatives, scores)
 
 
@@ -145,6 +141,17 @@ def _are_labels(row: Mapping[str, Any]) -> bool:
     """Whether `_scores` found them under a label."""
     paired = row.get("pos_scores") is not None and row.get("neg_scores") is not None
     return not paired and all(row.get(key) is None for key in SCORES if key not in LABELS)
+
+
+def _sort_by_label(query: str, positives: list[str], negatives: list[str], labels: list[float]) -> Judged:
+    """Relevant texts with a label of 0 are not relevant."""
+    zero = {place for place in range(len(positives)) if labels[place] == 0}
+    kept = [place for place in range(len(positives)) if place not in zero]
+    others = [*sorted(zero), *range(len(positives), len(labels))]
+    texts = [*positives, *negatives]
+    return Judged(
+        query, [texts[place] for place in kept], [texts[place] for place in others], [labels[place] for place in (*kept, *others)]
+    )
 
 
 def _listed(value: Any) -> list[Any]:
