@@ -25,7 +25,6 @@ from optical_ray.teaching.recipe import TeacherRecipe
 from optical_ray.teaching.teach import (
     KIND,
     RunTraining,
-    is_below_floor,
     prepare_teacher,
     read_verdict,
     teach,
@@ -142,7 +141,14 @@ def _print_result(console: Console, found: Mapping[str, Any], out: Path) -> None
         for difference, values in result["differences"].items():
             table.add_row(difference.replace("lexical", "TF-IDF floor"), *(_show(values[measure], "{:+.3f}") for measure in MEASURES))
         console.print(table)
-    if is_below_floor(dict(found)):
+    if found["verdict"] == names.UNDECIDED:
+        console.print(
+            f"UNDECIDED: whether this teacher beats TF-IDF of characters was not shown ({found['reason']}). "
+            "Give more queries, or raise data.valid_share or evaluation.valid_queries, before it teaches.",
+            style="bold red",
+            soft_wrap=True,
+        )
+    elif found["verdict"] == names.BELOW_FLOOR:
         console.print(
             f"BELOW THE FLOOR: this teacher was not shown to beat TF-IDF of characters ({found['reason']}). "
             "A student can only learn what its teacher knows: train on more or other data before it teaches.",

@@ -104,7 +104,7 @@ class Teacher:
 
 @lru_cache(maxsize=16)
 def warn_below_floor(folder: str) -> None:
-    """Say so, once in a process, when a teacher that was trained here did not beat TF-IDF on its own validation queries.
+    """Say so, once in a process, when a teacher that was trained here was not shown to beat TF-IDF on its own validation queries.
 
     Args:
         folder: Of the teacher, or a hub id.
@@ -113,8 +113,10 @@ def warn_below_floor(folder: str) -> None:
         found = json.loads((Path(folder).expanduser() / VERDICT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    if isinstance(found, dict) and found.get("verdict") == names.BELOW_FLOOR:
-        log.warning("%s: this teacher is %s (%s); it has little to teach", folder, names.BELOW_FLOOR, found.get("reason"))
+    verdict = found.get("verdict") if isinstance(found, dict) else None
+    warnings = {names.BELOW_FLOOR: "it has little to teach", names.UNDECIDED: "that it has something to teach was not shown"}
+    if verdict in warnings:
+        log.warning("%s: this teacher is %s (%s); %s", folder, verdict, found.get("reason"), warnings[verdict])
 
 
 def describe_form(folder: str, config: TeacherConfig) -> TextForm:

@@ -134,7 +134,7 @@ def outcome_rows(task: RelevanceTask, outcome: RelevanceOutcome, system: str, sc
         "query_language": ["en"] * count,
         "document_language": ["en"] * count,
         "query_id": list(task.query_texts),
-        "relevant_id": list(_asked_for(task)),
+        "relevant_id": list(asked_for(task)),
         "rank": outcome.rank_Q.astype(np.int32),
         "num_relevant": task.relevant_QC.sum(1).astype(np.int32),
         "num_candidates": np.full(count, len(task.candidates), np.int32),
@@ -146,7 +146,7 @@ def outcome_rows(task: RelevanceTask, outcome: RelevanceOutcome, system: str, sc
     return pa.table(columns, schema=QUERIES)
 
 
-def _asked_for(task: RelevanceTask) -> Strings:
+def asked_for(task: RelevanceTask) -> Strings:
     """The first relevant document of each query: queries that share it are resampled together."""
     found: Strings = task.candidates[task.relevant_QC.argmax(1)].astype(np.str_)
     return found
@@ -154,9 +154,9 @@ def _asked_for(task: RelevanceTask) -> Strings:
 
 def compare_outcomes(task: RelevanceTask, first: RelevanceOutcome, second: RelevanceOutcome, measure: str) -> Interval:
     """`first` minus `second`, paired by query, with its 95 % interval."""
-    return QueryBootstrap().difference(first.values(measure), second.values(measure), _asked_for(task))
+    return QueryBootstrap().difference(first.values(measure), second.values(measure), asked_for(task))
 
 
 def mean_interval(task: RelevanceTask, outcome: RelevanceOutcome, measure: str) -> Interval:
     """The mean over queries, with its 95 % interval."""
-    return QueryBootstrap().mean(outcome.values(measure), _asked_for(task))
+    return QueryBootstrap().mean(outcome.values(measure), asked_for(task))

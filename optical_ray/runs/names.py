@@ -65,6 +65,7 @@ def valid_masked_lm(tag: str) -> str:
 PLAN_UNIFORM = "plan_uniform"  # verdict: epsilon too large for the cost's spread
 BELOW_FLOOR = "below_floor"  # verdict on a teacher: it was not shown to beat TF-IDF on its own validation queries
 ABOVE_FLOOR = "above_floor"
+UNDECIDED = "undecided"  # likewise: too few validation queries to say
 COLLAPSED = "collapsed"  # verdict: tokens of one sentence point the same way
 
 

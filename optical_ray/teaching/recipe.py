@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from optical_ray.artifacts import fingerprint
 from optical_ray.config import Config
@@ -40,6 +40,13 @@ class TeacherModelConfig(Config):
     document_tokens: int = Field(default=180, ge=4)
     """Length limit of a document, special tokens included."""
 
+    @field_validator("projection", mode="before")
+    @classmethod
+    def _dimensions_or_none(cls, value: Any) -> Any:
+        if value != "none" and (not isinstance(value, int) or value < 1):
+            raise ValueError("expected a whole number above 0, or none")
+        return value
+
 
 class TeacherRecipe(Config):
     """One teacher, from relevance data to a verdict. Frozen; two equal recipes give equal numbers at equal threads."""
@@ -64,6 +71,15 @@ class TeacherRecipe(Config):
     evaluation: RelevanceEvaluationConfig = RelevanceEvaluationConfig()
     seed: int = Field(default=0, ge=0)
     """Root of every random choice of the training: a new projection, order of the queries, choice of their documents, dropout."""
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> Self:
+        if self.objective.kl > 0 and self.batch.negatives == 0:
+            raise ValueError(
+                f"objective.kl={self.objective.kl:g} compares a query's own documents, and batch.negatives=0 leaves one of them; "
+                "raise batch.negatives, or set objective.kl=0"
+            )
+        return self
 
     @property
     def fingerprint(self) -> str:

@@ -19,7 +19,6 @@ from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.teacher import VERDICT_FILE
 from optical_ray.recipe import Resources
 from optical_ray.retrieval.relevance import RelevanceOutcome, RelevanceTask, outcome_rows
-from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder
 from optical_ray.teaching.model import describe_texts, load_untrained, restore_teacher, save_teacher
 from optical_ray.teaching.recipe import TeacherRecipe
@@ -29,7 +28,7 @@ from optical_ray.training.checkpoint import checkpoint_to_evaluate, latest_check
 from optical_ray.training.loop import Report
 from optical_ray.training.parallel import Parallel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of teacher.json, and part of what names a finished teacher."""
 KIND = "trained-teacher"
 TRAINING = "training"
@@ -152,8 +151,3 @@ def _finish(stages: TeacherStages, resources: Resources, folder: TrialFolder, sc
     shutil.copyfile(folder.metrics, scratch / "metrics.jsonl")
     write_json(scratch / "recipe.json", recipe.to_dict())
     write_json(scratch / VERDICT_FILE, {"format_version": FORMAT_VERSION, "verdict": verdict, "reason": reason, "splits": splits})
-
-
-def is_below_floor(found: dict[str, Any]) -> bool:
-    """Whether teacher.json says that a teacher was not shown to beat TF-IDF."""
-    return bool(found["verdict"] == names.BELOW_FLOOR)

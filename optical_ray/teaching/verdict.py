@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from optical_ray.data.relevance.table import RelevanceData
 from optical_ray.encoders.interaction import Scorer
 from optical_ray.encoders.student import Student
@@ -18,6 +20,7 @@ from optical_ray.retrieval.relevance import (
     RelevanceEvaluationConfig,
     RelevanceOutcome,
     RelevanceTask,
+    asked_for,
     build_relevance_task,
     compare_outcomes,
     judge_scores,
@@ -28,6 +31,9 @@ from optical_ray.runs import names
 
 DECIDES = "nDCG@10"
 """The measure of the verdict, and of the best checkpoint."""
+LEAST_QUERIES = 30
+"""Validation queries that ask for different documents, below which nothing is decided: they are what the percentile bootstrap
+resamples; over few its interval is too narrow, over one it has no width at all."""
 TEACHER, ZERO_SHOT, LEXICAL = "teacher", "zero-shot", "lexical"
 
 
@@ -57,33 +63,41 @@ def make_evaluator(
 
 
 def summarise(task: RelevanceTask, outcomes: Mapping[str, RelevanceOutcome]) -> dict[str, Any]:
-    """Plain data of a split: means and differences with their 95 % intervals, by measure.
+    """Plain data of a split: means and differences with their 95 % intervals, by measure; p-values from LEAST_QUERIES on.
 
     Args:
         task: What was asked.
         outcomes: Of TEACHER, ZERO_SHOT and LEXICAL.
     """
     teacher = outcomes[TEACHER]
+    independent = len(np.unique(asked_for(task)))
+
+    def plain(interval: Interval) -> dict[str, float]:
+        values = {name: round(value, 6) for name, value in asdict(interval).items()}
+        if independent < LEAST_QUERIES:
+            del values["p_value"]
+        return values
+
     systems = {
-        system: {measure: _plain(mean_interval(task, outcome, measure)) for measure in MEASURES} for system, outcome in outcomes.items()
+        system: {measure: plain(mean_interval(task, outcome, measure)) for measure in MEASURES} for system, outcome in outcomes.items()
     }
     differences = {
-        f"{TEACHER} - {other}": {measure: _plain(compare_outcomes(task, teacher, outcomes[other], measure)) for measure in MEASURES}
+        f"{TEACHER} - {other}": {measure: plain(compare_outcomes(task, teacher, outcomes[other], measure)) for measure in MEASURES}
         for other in (LEXICAL, ZERO_SHOT)
     }
-    return {"queries": len(task.query_texts), "candidates": len(task.candidates), "systems": systems, "differences": differences}
-
-
-def _plain(interval: Interval) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in asdict(interval).items()}
+    counts = {"queries": len(task.query_texts), "independent_queries": independent, "candidates": len(task.candidates)}
+    return counts | {"systems": systems, "differences": differences}
 
 
 def judge(valid: Mapping[str, Any]) -> tuple[str, str]:
     """(verdict, reason) from the summary of the validation queries.
 
     `above_floor` needs an interval of the difference to TF-IDF that lies above 0: a teacher that cannot be told from counting characters
-    has little to teach.
+    has little to teach. `undecided` where fewer than LEAST_QUERIES queries ask for different documents.
     """
+    found = valid["independent_queries"]
+    if found < LEAST_QUERIES:
+        return names.UNDECIDED, f"{found} validation queries ask for different documents, a verdict needs {LEAST_QUERIES}"
     over = valid["differences"][f"{TEACHER} - {LEXICAL}"][DECIDES]
     floor = valid["systems"][LEXICAL][DECIDES]["estimate"]
     interval = f"{over['estimate']:+.3f} [{over['low']:.3f}, {over['high']:.3f}]"

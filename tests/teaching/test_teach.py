@@ -4,8 +4,10 @@ import json
 import logging
 import re
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from optical_ray.cli import main
 from optical_ray.data.teacher_centre import identify_model
@@ -13,10 +15,12 @@ from optical_ray.encoders.student_folder import load_student, read_description
 from optical_ray.encoders.teacher import TeacherConfig, load_teacher, warn_below_floor
 from optical_ray.errors import ArtifactError, ConfigError, NumericsError, ResourceError
 from optical_ray.recipe import Resources
+from optical_ray.retrieval.relevance import RelevanceTask, judge_scores
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.schemas import QUERIES
 from optical_ray.teaching.teach import prepare_teacher, read_verdict, teach
+from optical_ray.teaching.verdict import LEXICAL, TEACHER, ZERO_SHOT, judge, summarise
 from optical_ray.trial import run_trial
 
 
@@ -61,6 +65,34 @@ def test_a_teacher_that_cannot_be_told_from_tf_idf_is_below_the_floor_and_that_i
         warn_below_floor("OWNER/NAME")
     [message] = caplog.messages
     assert re.match(rf"{out}: this teacher is below_floor \(nDCG@10 .* over TF-IDF's 1.000 on", message)
+
+
+def outcomes(queries, documents):
+    """A teacher that finds everything where the others find nothing, for queries that ask for some documents in turn."""
+    relevant_QC = np.arange(queries)[:, None] % documents == np.arange(documents + 1)
+    task = RelevanceTask("valid", ("q",) * queries, np.arange(documents + 1), ("d",) * (documents + 1), relevant_QC)
+    good, bad = (judge_scores(torch.from_numpy(sign * relevant_QC.astype(float)), relevant_QC) for sign in (1, -1))
+    return task, {TEACHER: good, ZERO_SHOT: bad, LEXICAL: bad}
+
+
+@pytest.mark.parametrize(("queries", "documents"), [(1, 1), (29, 29), (60, 1), (60, 29)])
+def test_too_few_validation_queries_decide_nothing_and_give_no_p_value(queries, documents, tmp_path, caplog):
+    found = summarise(*outcomes(queries, documents))
+    verdict, reason = judge(found)
+    assert verdict == names.UNDECIDED
+    assert reason == f"{documents} validation queries ask for different documents, a verdict needs 30"
+    assert not any("p_value" in values for means in found["differences"].values() for values in means.values())
+    (tmp_path / "teacher.json").write_text(json.dumps({"verdict": verdict, "reason": reason}))
+    warn_below_floor.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        warn_below_floor(str(tmp_path))
+    assert caplog.messages == [f"{tmp_path}: this teacher is undecided ({reason}); that it has something to teach was not shown"]
+
+
+def test_thirty_validation_queries_decide():
+    found = summarise(*outcomes(30, 30))
+    assert judge(found)[0] == names.ABOVE_FLOOR
+    assert found["differences"]["teacher - lexical"]["nDCG@10"]["p_value"] < 0.01
 
 
 class Killed(Exception):
@@ -140,9 +172,22 @@ def test_given_scores_can_teach_alone(base, store, tmp_path):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = base.override({"data.sources": [str(source)], "objective.contrastive": 0, "objective.kl": 1.0, "training.max_steps": 2})
     steps = []
-    teach(prepare_teacher(recipe, store), Resources(), store, tmp_path / "out", lambda step, metrics: steps.append(metrics))
+    found = teach(prepare_teacher(recipe, store), Resources(), store, tmp_path / "out", lambda step, metrics: steps.append(metrics))
+    assert found["verdict"] == names.UNDECIDED, "a quarter of 60 queries"
     assert names.LOSS_SCORE_KL in steps[-1]
     assert names.LOSS_CONTRASTIVE not in steps[-1]
+
+
+def test_a_divergence_without_negatives_has_nothing_to_compare_and_is_refused(base):
+    with pytest.raises(ConfigError, match=r"objective\.kl=1 compares a query's own documents, and batch\.negatives=0 leaves one of them"):
+        base.override({"objective.contrastive": 0, "objective.kl": 1, "batch.negatives": 0})
+    assert base.override({"batch.negatives": 0}).batch.negatives == 0
+
+
+def test_a_projection_is_a_number_above_0_or_none(base):
+    for wrong in (0, -3, "some", 1.5):
+        with pytest.raises(ConfigError, match=rf"^model\.projection: expected a whole number above 0, or none \(found {wrong!r}\)$"):
+            base.override({"model.projection": wrong})
 
 
 def test_a_recipe_is_checked_against_where_it_runs(base):
@@ -194,6 +239,17 @@ def test_the_command_trains_judges_and_says_how_to_go_on(base, copied, store, tm
     assert "mine: trained already" in capsys.readouterr().out
     assert call("recipe", "fields", "--teacher") == 0
     assert "objective.given_temperature = 1.0" in capsys.readouterr().out
+
+
+def test_the_command_says_when_too_few_queries_were_asked(base, store, tmp_path, call, capsys):
+    (tmp_path / "recipe.json").write_text(json.dumps(base.to_dict()))
+    rows = [json.dumps({"query": f"question {n}", "positive": f"answer {n}"}) for n in range(20)]
+    (tmp_path / "few.jsonl").write_text("\n".join(rows))
+    command = ["train-teacher", "recipe.json", "training.max_steps=0", "--data", "few.jsonl", "--out", "mine", "--store", store.root]
+    assert call(*command, "--threads", 1) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "UNDECIDED: whether this teacher beats TF-IDF of characters was not shown" in out
+    assert "a verdict needs 30" in out
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ from optical_ray.data.wheels import Progress
 from optical_ray.errors import DataError
 from optical_ray.seeding import derive_seed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every fingerprint: raised when the same sources give other rows."""
 KIND = "relevance"
+IN_TEST = "queries of a test source"
 
 
 @dataclass(slots=True)
@@ -55,11 +56,14 @@ class _Collector:
     def num_documents(self) -> int:
         return len(self._numbers)
 
+    def find(self, text: str) -> int | None:
+        return self._numbers.get(_digest(text.strip()))
+
     def document(self, text: str) -> int:
         text = text.strip()
         if not text:
             raise RowError("empty document", "an empty text")
-        digest = hashlib.blake2b(_encode(text), digest_size=16).digest()
+        digest = _digest(text)
         number = self._numbers.get(digest)
         if number is None:
             number = self._numbers[digest] = len(self._numbers)
@@ -193,7 +197,7 @@ def _fill(
         for key in sorted(collector.queries, key=places.__getitem__):
             query = collector.queries[key]
             if key in taken:
-                collector.dropped["queries of a test source"] += 1
+                collector.dropped[IN_TEST] += 1
             elif not query.positives:
                 collector.dropped["queries without a relevant document"] += 1
             elif max_queries is not None and sum(counts.values()) == max_queries:
@@ -215,6 +219,10 @@ def _fill(
     return facts
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(_encode(text), digest_size=16).digest()
+
+
 def _encode(text: str) -> bytes:
     try:
         return text.encode()
@@ -232,7 +240,7 @@ def _check(facts: dict[str, Any], terms: Sequence[str], share: float, paths: Seq
         raise DataError(
             f"{where}: none of {counts['train']} queries is held out for validation; give more queries, or raise data.valid_share"
             if counts["train"]
-            else f"{where}: no query with a relevant document"
+            else f"{where}: {_nothing_found(facts)}"
         )
     if share < 1 and not counts["train"]:
         raise DataError(
@@ -242,3 +250,14 @@ def _check(facts: dict[str, Any], terms: Sequence[str], share: float, paths: Seq
         raise DataError(
             f"{where}: no training query has scores of two or more texts, which objective.kl needs; give scores, or set it to 0"
         )
+
+
+def _nothing_found(facts: dict[str, Any]) -> str:
+    found = "no query with a relevant document"
+    if held := facts["dropped"].get(IN_TEST):
+        found = f"no query is left: data.test_sources hold {held} of them, and are held out altogether; give other sources"
+    tallies = facts["sources"].values()
+    if bad := sum(rows for tally in tallies for rows in tally["bad"].values()):
+        first = next(example for tally in tallies for example in tally["examples"])
+        found += f" ({bad} bad rows were skipped; {first})"
+    return found

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -15,7 +18,7 @@ from optical_ray.data.reading.naming import split_name
 from optical_ray.data.reading.places import FoundFile, reason
 from optical_ray.data.reading.rows import report_undecodable
 from optical_ray.data.reading.tally import BadRows
-from optical_ray.data.relevance.rows import Judged, RowError, join_title, parse_row
+from optical_ray.data.relevance.rows import Judged, RowError, is_column, join_title, parse_row
 from optical_ray.data.relevance.spec import RelevanceSource
 from optical_ray.errors import DataError
 
@@ -25,10 +28,15 @@ IDS = {
 }
 JUDGED = (("query_id", "query-id", "qid"), ("doc_id", "corpus-id", "docid", "pid"), ("relevance", "score", "rel"))
 _BATCH_ROWS = 4096
+_FIRST_LINES = 100
+"""Of triples: the most common number of their columns is that of all lines."""
 
 
 class Sink(Protocol):
     """Where rows go. All raise RowError."""
+
+    def find(self, text: str) -> int | None:
+        """The number of a document, if it is kept."""
 
     def document(self, text: str) -> int:
         """Keep a document; the number that it has from now on."""
@@ -95,22 +103,32 @@ def _json_rows(file: FoundFile, bad: BadRows) -> Iterator[tuple[Callable[[], str
 def _table_rows(file: FoundFile) -> Iterator[tuple[Callable[[], str], dict[str, Any]]]:
     """Rows of a Parquet file, numbered from 1."""
     place = 0
-    try:
+    with _readable(file):
         table = pq.ParquetFile(file.path)
         for batch in table.iter_batches(_BATCH_ROWS):
             for row in batch.to_pylist():
                 place += 1
                 yield (lambda place=place: f"{file.label}, row {place}"), row  # type: ignore[misc]
+
+
+@contextmanager
+def _readable(file: FoundFile) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file.label}: cannot be read as Parquet ({reason(error)}); copy the file again") from None
 
 
 def _read_triples(file: FoundFile, sink: Sink, bad: BadRows) -> None:
-    """Lines of query, relevant text and any number of others, as many in each line as in the first."""
-    columns = None
-    for where, text in _lines(file, bad):
+    """Lines of query, relevant text and any number of others, as many in each line; a first line of known names is a header."""
+    lines = _lines(file, bad)
+    head = list(islice(lines, _FIRST_LINES))
+    if head and "\t" in head[0][1] and all(map(is_column, head[0][1].split("\t"))):
+        del head[0]
+    widths = Counter(text.count("\t") + 1 for _, text in head if "\t" in text)
+    columns = widths.most_common(1)[0][0] if widths else 2
+    for where, text in chain(head, lines):
         fields = text.split("\t")
-        columns = columns or max(2, len(fields))
         with _told(where, bad):
             if len(fields) != columns:
                 expected = "query<TAB>relevant text[<TAB>other text...], as many columns in every line"
@@ -125,14 +143,18 @@ def _read_collection(source: RelevanceSource, sink: Sink, bad: BadRows) -> None:
     [documents], [queries], [judged] = (source.files[part] for part in ("documents", "queries", "judged"))
     number: dict[str, int] = {}
     for where, identity, text in _texts(source, documents, "documents", bad):
-        if isinstance(text, str) and not text.strip():
+        if isinstance(text, str) and not text.strip() and identity not in number:
             continue  # collections have empty passages; a judgement that names one is told of
         with _told(where, bad):
-            number[identity] = sink.document(_string(text))
+            if identity not in number:
+                number[identity] = sink.document(_string(text))
+            elif sink.find(_string(text)) != number[identity]:
+                raise _repeated(identity)
     asked: dict[str, str] = {}
     for where, identity, text in _texts(source, queries, "queries", bad):
         with _told(where, bad):
-            asked[identity] = _string(text)
+            if asked.setdefault(identity, _string(text)).strip() != text.strip():
+                raise _repeated(identity)
 
     def look_up(known: dict[str, Any], identity: str, what: str, file: FoundFile) -> Any:
         if identity not in known:
@@ -144,6 +166,10 @@ def _read_collection(source: RelevanceSource, sink: Sink, bad: BadRows) -> None:
             text = look_up(asked, query, "query", queries)
             rows = [[look_up(number, one, "document", documents)] if one else [] for one in (positive, negative)]
             sink.judge(text, rows[0], rows[1])
+
+
+def _repeated(identity: str) -> RowError:
+    return RowError("repeated id", f"id {identity!r} again, with another text; expected one text of each id", "take one of them out")
 
 
 def _string(text: Any) -> str:
@@ -177,11 +203,14 @@ def _texts(source: RelevanceSource, file: FoundFile, part: str, bad: BadRows) ->
 def _judgements(source: RelevanceSource, file: FoundFile, bad: BadRows) -> Iterator[tuple[Callable[[], str], str, str, str]]:
     """(where, query id, id of a relevant document or "", id of another or "")."""
     if source.format == "parquet":
+        names = _judged_columns(file)
         for where, row in _table_rows(file):
-            query, document, relevance = (next((row[name] for name in keys if row.get(name) is not None), None) for keys in JUDGED)
-            if query is None or document is None:
-                raise DataError(f"{where()}: has {', '.join(row)}; expected query_id, doc_id and relevance")
-            relevant = relevance is None or relevance > 0
+            query, document, relevance = (1 if name is None else row[name] for name in names)
+            if query is None or document is None or relevance is None or math.isnan(relevance):
+                missing = next(name for name in names if name and (row[name] is None or row[name] != row[name]))
+                bad.add("missing value", where(), f"its {missing} is {row[missing]}, expected a value", "fix the row")
+                continue
+            relevant = relevance > 0
             yield where, str(query), str(document) if relevant else "", "" if relevant else str(document)
         return
     triples, first = "triples" in file.name.lower(), True
@@ -201,3 +230,17 @@ def _judgements(source: RelevanceSource, file: FoundFile, bad: BadRows) -> Itera
             continue
         relevant = int(fields[2]) > 0
         yield where, fields[0], fields[1] if relevant else "", "" if relevant else fields[1]
+
+
+def _judged_columns(file: FoundFile) -> list[str | None]:
+    """Columns of query, document and relevance in a Parquet file; None: it has no relevance, so all are relevant."""
+    with _readable(file):
+        schema = pq.read_schema(file.path)
+    names = [next((name for name in keys if name in schema.names), None) for keys in JUDGED]
+    if names[0] is None or names[1] is None:
+        raise DataError(f"{file.label}: has {', '.join(schema.names)}; expected query_id, doc_id and relevance")
+    if names[2] is not None:
+        kind = schema.field(names[2]).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)):
+            raise DataError(f"{file.label}: column {names[2]} is {kind}, expected a number; cast it to int32")
+    return names

@@ -8,13 +8,13 @@
 | candidates, which scores alone tell apart | documents, passages, candidates |
 | scores of relevant, then not relevant (or of the candidates) | scores, score, label, labels; or pos_scores and neg_scores |
 
-A text is a string, or an object with `text` and perhaps `title` (Tevatron, BEIR). Names as in training files of Sentence-Transformers and
-PyLate (anchor, positive, negative_1), FlagEmbedding (query, pos, neg, pos_scores, neg_scores) and Tevatron (positive_passages).
+A relevant text with a `label` of 0 is not relevant. A text is a string, or an object with `text` and perhaps `title` (Tevatron, BEIR).
+Names as in training files of Sentence-Transformers and PyLate (anchor, positive, negative_1), FlagEmbedding (query, pos, neg, pos_scores,
+neg_scores) and Tevatron (positive_passages).
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ QUERY = ("query", "question", "anchor")
 POSITIVE = ("positive", "positives", "pos", "positive_passages")
 NEGATIVE = ("negative", "negatives", "neg", "negative_passages")
 CANDIDATES = ("documents", "passages", "candidates")
-SCORES = ("scores", "score", "label", "labels")
+LABELS = ("label", "labels")
+SCORES = ("scores", "score", *LABELS)
+LARGEST_SCORE = 3.4028234663852886e38
+"""Of float32, in which scores are kept."""
 _NUMBERED = re.compile(r"negative_(\d+)$")
 
 
@@ -34,6 +37,12 @@ class RowError(Exception):
     def __init__(self, kind: str, found: str, mend: str = "fix the row") -> None:
         super().__init__(found)
         self.kind, self.found, self.mend = kind, found, mend
+
+
+def is_column(name: str) -> bool:
+    """Whether a word is one of the names of a query or its texts, as in the header of a table."""
+    name = name.strip().lower()
+    return name in (*QUERY, *POSITIVE, *NEGATIVE) or _NUMBERED.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +85,15 @@ def parse_row(row: Any, query_key: str | None = None, titled: bool = True) -> Ju
                 "no scores",
                 "has candidates without scores, or beside positives; expected scores of equal length, or positives and negatives",
             )
+        if min(scores) == max(scores):
+            raise RowError("no positive", "its scores are all equal, expected a best one: it is taken as relevant")
         best = max(range(len(scores)), key=lambda place: scores[place])
         order = [best, *(place for place in range(len(candidates)) if place != best)]
         return Judged(query, [candidates[best]], [candidates[place] for place in order[1:]], [scores[place] for place in order])
     if not positives:
         raise RowError("no positive", f"no relevant text; expected one under {', '.join(POSITIVE)}, or candidates with scores")
+    if scores is not None and _are_labels(row):
+        return _sort_by_label(query, positives, negatives, scores)
     return Judged(query, positives, negatives, scores)
 
 
@@ -116,12 +129,29 @@ def _scores(row: Mapping[str, Any], positives: list[str], negatives: list[str], 
         if found is None:
             return None
         found = _listed(found)
-    if not all(isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score) for score in found):
-        raise RowError("wrong type", "a score is no finite number")
+    if not all(isinstance(score, int | float) and not isinstance(score, bool) and abs(score) <= LARGEST_SCORE for score in found):
+        raise RowError("wrong type", "a score is no finite number of 32 bits")
     texts = len(candidates) or len(positives) + len(negatives)
     if len(found) != texts:
         raise RowError("scores of other length", f"{len(found)} scores for {texts} texts; expected one score a text, relevant ones first")
     return [float(score) for score in found]
+
+
+def _are_labels(row: Mapping[str, Any]) -> bool:
+    """Whether `_scores` found them under a label."""
+    paired = row.get("pos_scores") is not None and row.get("neg_scores") is not None
+    return not paired and all(row.get(key) is None for key in SCORES if key not in LABELS)
+
+
+def _sort_by_label(query: str, positives: list[str], negatives: list[str], labels: list[float]) -> Judged:
+    """Relevant texts with a label of 0 are not relevant."""
+    zero = {place for place in range(len(positives)) if labels[place] == 0}
+    kept = [place for place in range(len(positives)) if place not in zero]
+    others = [*sorted(zero), *range(len(positives), len(labels))]
+    texts = [*positives, *negatives]
+    return Judged(
+        query, [texts[place] for place in kept], [texts[place] for place in others], [labels[place] for place in (*kept, *others)]
+    )
 
 
 def _listed(value: Any) -> list[Any]:

@@ -174,6 +174,48 @@ def test_candidates_without_a_told_positive_have_their_best_in_its_place():
     assert flag.scores == [2, -1]
 
 
+def test_a_relevant_text_with_a_label_of_0_is_not_relevant(tmp_path):
+    rows = [
+        {"query": "who", "positive": "rain", "label": 0},
+        {"query": "who", "positive": "a baker", "label": 1},
+        {"query": "what", "positives": ["stone", "bread"], "negative": "milk", "labels": [0, 1, 0]},
+        {"query": "when", "positive": "at night", "score": 0},
+    ]
+    assert contents(build(tmp_path, json_lines(tmp_path / "t.jsonl", rows))) == {
+        "who": (["a baker"], ["rain"], [1.0, 0.0]),
+        "what": (["bread"], ["stone", "milk"], [1.0, 0.0, 0.0]),
+        "when": (["at night"], [], [0.0]),
+    }
+
+
+@pytest.mark.parametrize("header", ["query\tpositive\tnegative", "Anchor\tpos\tnegative_1"])
+def test_a_first_line_of_column_names_is_no_triple(header, tmp_path):
+    source = triples(tmp_path)
+    plain = contents(build(tmp_path, source))
+    lines(source, [header, *source.read_text().splitlines()])
+    assert contents(build(tmp_path, source)) == plain
+
+
+@pytest.mark.parametrize("first", ["one column", "two\tcolumns", "f\to\tu\tr"])
+def test_a_bad_first_line_of_triples_does_not_set_their_columns(first, tmp_path):
+    source = triples(tmp_path)
+    plain = contents(build(tmp_path, source))
+    lines(source, [first, *source.read_text().splitlines()])
+    with pytest.raises(DataError, match=r"triples\.tsv, line 1: \d columns, expected 3"):
+        build(tmp_path, source)
+    assert contents(build(tmp_path, source, on_bad_row="skip")) == plain
+
+
+def test_where_no_query_is_left_the_bad_rows_or_the_test_source_are_named(tmp_path):
+    source = lines(tmp_path / "t.tsv", ["no tab", "here neither"])
+    first = re.escape(f"{source}: no query with a relevant document (2 bad rows were skipped; {source}, line 1: 1 columns, expected 2")
+    with pytest.raises(DataError, match=first):
+        build(tmp_path, source, on_bad_row="skip")
+    test = build(tmp_path, jsonl(tmp_path))
+    with pytest.raises(DataError, match=r"train\.jsonl: no query is left: data\.test_sources hold 2 of them"):
+        build(tmp_path, jsonl(tmp_path), held_out=False, without=test)
+
+
 def test_no_query_text_is_in_two_splits_and_more_data_move_none(tmp_path):
     rows = [{"query": f"question number {number}", "positive": f"answer {number}"} for number in range(400)]
     few, many = json_lines(tmp_path / "few.jsonl", rows[:300]), json_lines(tmp_path / "many.jsonl", rows)
@@ -224,7 +266,10 @@ GOOD = '{"query": "q", "positive": "p", "negatives": ["n"]}'
         ("t.jsonl", '{"query": "q", "positive": "\\ud800"}', "line 3: a text holds half of a surrogate pair"),
         ("t.jsonl", '{"query": "q", "positive": "p", "scores": [1, 2]}', "line 3: 2 scores for 1 texts"),
         ("t.jsonl", '{"query": "q", "positive": "p", "negative": ["n"], "scores": [1, "x"]}', "line 3: a score is no finite number"),
+        ("t.jsonl", '{"query": "q", "positive": "p", "score": 1e300}', "line 3: a score is no finite number of 32 bits"),
+        ("t.jsonl", f'{{"query": "q", "positive": "p", "score": {"9" * 401}}}', "line 3: a score is no finite number of 32 bits"),
         ("t.jsonl", '{"query": "q", "documents": ["p", "n"]}', "line 3: has candidates without scores"),
+        ("t.jsonl", '{"query": "q", "documents": ["p", "n"], "scores": [2, 2]}', "line 3: its scores are all equal"),
         ("t.tsv", "q\tp", "line 3: 2 columns, expected 3"),
         ("t.tsv", "\tp\tn", "line 3: an empty query"),
     ],
@@ -268,6 +313,68 @@ def test_a_bad_line_of_a_folder_is_told_with_its_file_and_place(file, line, mess
     with pytest.raises(DataError, match=re.escape(f"{path}, line {number}: {message}")):
         build(tmp_path, tmp_path / "beir")
     assert contents(build(tmp_path, tmp_path / "beir", on_bad_row="skip")).keys() == EXPECTED.keys()
+
+
+def repeat_in_lines(path, row):
+    with path.open("a") as stream:
+        stream.write(row + "\n")
+
+
+def repeat_in_table(path, row):
+    pq.write_table(pa.Table.from_pylist([*pq.read_table(path).to_pylist(), row]), path)
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "repeat", "same", "other"),
+    [
+        (msmarco, "queries.train.tsv", repeat_in_lines, "q1\twho bakes bread", "q1\twho else"),
+        (beir, "corpus.jsonl", repeat_in_lines, '{"_id": "d1", "text": "bread is baked"}', '{"_id": "d1", "text": "bread is bought"}'),
+        (beir, "corpus.jsonl", repeat_in_lines, '{"_id": "d1", "text": "bread is baked"}', '{"_id": "d1", "text": ""}'),
+        (beir, "queries.jsonl", repeat_in_lines, '{"_id": "q1", "text": "who bakes bread"}', '{"_id": "q1", "text": "who else"}'),
+        (
+            parquet_folder,
+            "corpus.parquet",
+            repeat_in_table,
+            {"doc_id": "d1", "text": "bread is baked"},
+            {"doc_id": "d1", "text": "rain is wet"},
+        ),
+    ],
+)
+def test_an_id_that_comes_again_with_another_text_is_a_bad_row_and_the_first_stays(write, file, repeat, same, other, tmp_path):
+    folder = write(tmp_path / "source")
+    plain = build(tmp_path, folder)
+    repeat(folder / file, same)
+    assert contents(build(tmp_path, folder)) == contents(plain), "the same again is no harm"
+    repeat(folder / file, other)
+    with pytest.raises(DataError, match=rf"{file}, (line|row) \d: id '[dq]1' again, with another text"):
+        build(tmp_path, folder)
+    data = build(tmp_path, folder, on_bad_row="skip")
+    assert contents(data) == contents(plain)
+    assert len(data.documents) == len(plain.documents)
+    assert data.facts()["sources"][str(folder)]["bad"] == {"repeated id": 1}
+
+
+def test_judgements_of_a_table_are_numbers_and_a_missing_one_is_a_bad_row(tmp_path):
+    folder = parquet_folder(tmp_path / "tables")
+    rows = pq.read_table(folder / "qrels.parquet").to_pylist()
+    odd = [
+        {"query_id": None, "doc_id": "d1", "relevance": 1.0},
+        {"query_id": "q1", "doc_id": "d3", "relevance": float("nan")},
+        {"query_id": "q1", "doc_id": "d3", "relevance": None},
+    ]
+    schema = pa.schema({"query_id": pa.string(), "doc_id": pa.string(), "relevance": pa.float64()})
+    pq.write_table(pa.Table.from_pylist(rows + odd, schema), folder / "qrels.parquet")
+    with pytest.raises(DataError, match=r"qrels\.parquet, row 5: its query_id is None, expected a value"):
+        build(tmp_path, folder)
+    data = build(tmp_path, folder, on_bad_row="skip")
+    assert contents(data).keys() == EXPECTED.keys()
+    assert data.facts()["sources"][str(folder)]["bad"] == {"missing value": 3}
+    pq.write_table(pa.Table.from_pylist([row | {"relevance": str(row["relevance"])} for row in rows]), folder / "qrels.parquet")
+    with pytest.raises(DataError, match=r"qrels\.parquet: column relevance is string, expected a number"):
+        build(tmp_path, folder, on_bad_row="skip")
+    pq.write_table(pa.table({"query_id": ["q1"], "relevance": [1]}), folder / "qrels.parquet")
+    with pytest.raises(DataError, match=r"qrels\.parquet: has query_id, relevance; expected query_id, doc_id and relevance"):
+        build(tmp_path, folder)
 
 
 def test_a_divergence_wants_scores_of_several_texts(tmp_path):
