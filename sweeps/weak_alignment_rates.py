@@ -1,4 +1,4 @@
-"""Which learning rate does each objective want, for a weakly aligned encoder? The first half of sweeps/weak_alignment.py, on validation alone.
+"""Which learning rate does each objective want, for a weakly aligned encoder? The first half of sweeps/weak_alignment.py: validation.
 
 Student: the first 4 layers of multilingual-e5-small, whose tokens of a sentence and of its translation are far apart; teacher: all 12
 layers, frozen, so that the student has to learn another space as well as other languages. 300 pairs in each of four low-resource languages,
@@ -12,9 +12,12 @@ sentences of 5 to 20 words. Made beforehand, in the folder that this is run from
 lg and ckb are in no pre-training text of the encoder's parent (XLM-R), om is with little, my with its own script.
 
 Expectation: the middle rate for most; matching objectives want more than contrastive.
-Decides: CHOSEN in sweeps/weak_alignment.py. Every arm and centre gets the same three tries, one seed; of the test split 8 queries a language
-are scored, because a trial ends with some, and nobody reads them.
-Cost: 45 trials of 20 to 30 CPU seconds.
+Changed while it ran, by validation scores and by the machine's load. After five trials: the rates had been 5e-5, 2e-4, 8e-4, and 2e-4 was
+far below 5e-5. After 14: 2e-4 was far below 5e-5 for OT, greedy and pooled MSE, so under the teacher's mean, and for raw contrastive, every
+arm gets the two lower rates; argmax and score KL left out for want of time.
+Decides: CHOSEN in sweeps/weak_alignment.py. Every arm and centre gets the same three tries, one seed; of the test split 8 queries a
+language are scored, because a trial ends with some, and nobody reads them.
+Cost: 31 trials of 40 to 60 CPU seconds.
 """
 
 from optical_ray.cli import run
@@ -35,8 +38,8 @@ ARMS = (
     arm("pooled MSE", pooled_mse=1.0),
     arm("contrastive", contrastive=1.0),
 )
-MORE_ARMS = (arm("argmax", argmax=1.0), arm("score KL", score_kl=1.0), arm("OT + contrastive", transport=1.0, contrastive=0.3))
-RATES = (5e-5, 2e-4, 8e-4)
+MIXED = arm("OT + contrastive", transport=1.0, contrastive=0.3)
+RATES = (1.25e-5, 5e-5, 2e-4)
 
 
 def centre(name: str) -> dict[str, str]:
@@ -45,7 +48,7 @@ def centre(name: str) -> dict[str, str]:
 
 
 def rate(body: float) -> Choice:
-    """Rates of body and embeddings; the projection, which starts as the identity and has to reach the teacher's space, gets five times it."""
+    """Rates of body and embeddings; the projection, which starts as the identity and has far to go, gets five times that."""
     return Choice(
         f"{body:g}",
         {
@@ -87,9 +90,9 @@ SWEEP = Sweep(
     expectation="The middle rate for most; matching objectives want more than contrastive.",
     base=BASE,
     parts=(
-        GridPart("raw", {"arm": ARMS, "rate": tuple(map(rate, RATES))}, centre("none")),
-        GridPart("centred", {"arm": ARMS, "rate": tuple(map(rate, RATES))}, centre("teacher-mean")),
-        GridPart("by language", {"arm": ARMS + MORE_ARMS, "rate": tuple(map(rate, RATES))}, centre("language-mean")),
+        GridPart("raw", {"arm": ARMS, "rate": tuple(map(rate, RATES[:2]))}, centre("none")),
+        GridPart("centred", {"arm": ARMS, "rate": tuple(map(rate, RATES[:2]))}, centre("teacher-mean")),
+        GridPart("by language", {"arm": (*ARMS, MIXED), "rate": tuple(map(rate, RATES))}, centre("language-mean")),
     ),
     resources=Resources(threads=1),
     concurrent_trials=2,
