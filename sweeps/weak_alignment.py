@@ -1,15 +1,16 @@
 """Does transport teach a weakly aligned student more than simpler objectives do, and how much of it is centring?
 
-The setting (encoder, corpora, how to make them) is that of sweeps/weak_alignment_rates.py, whose trials chose the rates below on validation.
-Arms at an equal budget (50 steps of 32 pairs, 300 pairs in each of lg om ckb my, three tries of the rate each), with nothing, the teacher's
-mean token, or each side's own mean subtracted, in training and in scoring alike. Test: 250 queries a language against 277 candidates,
-Success@1 and MRR@10, intervals over English sentences, three seeds; training-less removal of language means stands beside every student.
+The setting (encoder, corpora, how to make them) is that of sweeps/weak_alignment_rates.py, whose trials chose the rates below on
+validation. Arms at an equal budget (50 steps of 32 pairs, 300 pairs in each of lg om ckb my, equal tries of the rate), with nothing, the
+teacher's mean token, or each side's own mean subtracted, in training and in scoring alike. Test: 250 queries a language against 277
+candidates, Success@1 and MRR@10, intervals over English sentences, three seeds; training-less removal of language means stands beside every
+student (queries.parquet, `mean-removed-train`), and the untrained one with it is the reference to beat.
 
 Expectation: raw matching collapses; under the teacher's mean no matching objective beats removing the language means from the untrained
 student; under language means the matching objectives gain most, and transport is not told from greedy matching. Pooled and contrastive
 losses, which weigh whole sentences, stay above both.
-Decides: whether docs may say that transport beats its rivals anywhere, and which centre is advised for a student that starts from an encoder.
-Cost: 48 trials of 40 to 60 CPU seconds.
+Decides: whether docs may say that transport beats its rivals anywhere, and which centre is advised for a student that starts as an encoder.
+Cost: 40 trials of 40 to 60 CPU seconds.
 """
 
 from pathlib import Path

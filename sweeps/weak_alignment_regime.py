@@ -22,26 +22,20 @@ BY_LANGUAGE = next(part for part in RATES.parts if isinstance(part, GridPart) an
 ARMS = {choice.name: choice.changes for choice in BY_LANGUAGE.axes["arm"] if isinstance(choice, Choice)}
 
 
-def tries(arm: str, **knobs: tuple[float, ...]) -> GridPart:
+KNOBS = {
+    "epsilon": ("transport.epsilon",),
+    "temperature": ("objective.temperature",),
+    "rate": ("training.learning_rate", "training.embedding_learning_rate"),
+}
+
+
+def tries(arm: str, knob: str, values: tuple[float, ...]) -> GridPart:
     """One part for an arm: every value of its knob."""
-    names = {"epsilon": "transport.epsilon", "temperature": "objective.temperature"}
-    axes: dict[str, tuple[Choice, ...]] = {}
-    for knob, values in knobs.items():
-        if knob in names:
-            axes[knob] = tuple(Choice(f"{value:g}", {names[knob]: value}) for value in values)
-        else:
-            axes[knob] = tuple(
-                Choice(
-                    f"{value:g}",
-                    {
-                        "training.learning_rate": value,
-                        "training.embedding_learning_rate": value,
-                        "training.projection_learning_rate": 5 * value,
-                    },
-                )
-                for value in values
-            )
-    return GridPart(arm, axes, {**BY_LANGUAGE.changes, **ARMS[arm]})
+    choices = []
+    for value in values:
+        changes = dict.fromkeys(KNOBS[knob], value)
+        choices.append(Choice(f"{value:g}", {**changes, "training.projection_learning_rate": 5 * value} if knob == "rate" else changes))
+    return GridPart(arm, {knob: tuple(choices)}, {**BY_LANGUAGE.changes, **ARMS[arm]})
 
 
 SWEEP = Sweep(
@@ -58,6 +52,9 @@ SWEEP = Sweep(
             "training.max_steps": 40,
             "training.validate_every": 40,
             "training.report_every": 20,
+            "training.learning_rate": 5e-5,  # chosen there for OT, and for greedy and pooled MSE too
+            "training.embedding_learning_rate": 5e-5,
+            "training.projection_learning_rate": 2.5e-4,
             "teacher.max_tokens": 96,
             "student.max_tokens": 96,
             "evaluation.test_queries": 250,
@@ -65,10 +62,10 @@ SWEEP = Sweep(
     ),
     parts=(
         GridPart("control", changes={**BY_LANGUAGE.changes, "training.max_steps": 0}),
-        tries("OT", epsilon=(0.02, 0.05, 0.15, 0.5)),
-        tries("contrastive", temperature=(0.02, 0.05, 0.1, 0.2)),
-        tries("greedy", rate=(1e-4, 2e-4, 4e-4, 8e-4)),
-        tries("pooled MSE", rate=(1e-4, 2e-4, 4e-4, 8e-4)),
+        tries("OT", "epsilon", (0.02, 0.05, 0.15, 0.5)),
+        tries("greedy", "rate", (2.5e-5, 5e-5, 1e-4, 2e-4)),
+        tries("contrastive", "temperature", (0.02, 0.05, 0.1, 0.2)),
+        tries("pooled MSE", "rate", (2.5e-5, 5e-5, 1e-4, 2e-4)),
     ),
     resources=RATES.resources,
     concurrent_trials=2,
