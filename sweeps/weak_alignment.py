@@ -21,7 +21,11 @@ from optical_ray.sweep import Choice, GridPart, Sweep
 
 RATES = load_sweep(Path(__file__).with_name("weak_alignment_rates.py"))
 SEEDS = (0, 1, 2)
-CHOSEN: dict[str, dict[str, str]] = {}
+CHOSEN = {
+    "raw": {"OT": "1.25e-05", "greedy": "1.25e-05", "pooled MSE": "1.25e-05", "contrastive": "5e-05"},
+    "centred": {"OT": "5e-05", "greedy": "5e-05", "pooled MSE": "5e-05", "contrastive": "5e-05"},
+    "by language": {"OT": "5e-05", "greedy": "5e-05", "pooled MSE": "5e-05", "contrastive": "5e-05", "OT + contrastive": "5e-05"},
+}
 """Part -> arm -> rate with the best `valid/Success@1`."""
 
 
