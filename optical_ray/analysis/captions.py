@@ -83,6 +83,7 @@ def methods(analysis: Analysis) -> list[str]:
         "Task: held-out bitext retrieval. A foreign sentence looks for its English translation among candidates of the same split; "
         "the teacher encodes the English side.",
         "Success@1: share of queries whose translation ranks first; ties count against us. "
+        "MRR@10: reciprocal rank, 0 beyond the tenth. "
         "AP: average precision without cut-off (with one relevant candidate, the reciprocal rank). "
         "nDCG@10: discounted gain of the first ten.",
         "A mean over languages is the mean of the languages' means: languages count alike, however many queries they have.",

@@ -55,7 +55,7 @@ class Comparison:
 def compare(
     sources: Sources, parts: Iterable[PartView], cells: list[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap
 ) -> list[Comparison]:
-    """Every comparison that the finished trials allow, in the order of the constants above; Success@1, AP and nDCG@10.
+    """Every comparison that the finished trials allow, in the order of the constants above; by MEASURES.
 
     The intervals are over relevant sentences, for the trials as they were trained, each at its own level; the directions are corrected for
     the number of comparisons of their kind.

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from optical_ray.retrieval.intervals import Floats, Strings
 
-MEASURES = ("Success@1", "AP", "nDCG@10")
-"""Success@1 comes from the rank; with one relevant candidate AP is the reciprocal rank."""
+MEASURES = ("Success@1", "MRR@10", "AP", "nDCG@10")
+"""Success@1 and MRR@10 (the reciprocal rank, 0 beyond rank 10) come from the rank; with one relevant candidate AP is the reciprocal rank
+at any depth."""
 SUCCESS = 0
 
 
@@ -59,7 +60,8 @@ def index_outcomes(queries: pa.Table) -> dict[str, dict[System, dict[str, Outcom
     query = np.char.add(np.char.add(_strings(queries["document_language"]), ":"), _strings(queries["query_id"]))
     relevant = _strings(queries["relevant_id"])
     rank = queries["rank"].fill_null(0).to_numpy()
-    columns = [(rank == 1).astype(np.float64), queries["AP"].to_numpy(), queries["nDCG@10"].to_numpy()]
+    reciprocal = np.where((rank >= 1) & (rank <= 10), 1.0 / np.maximum(rank, 1), 0.0)
+    columns = [(rank == 1).astype(np.float64), reciprocal, queries["AP"].to_numpy(), queries["nDCG@10"].to_numpy()]
     values = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
     chance = queries["num_relevant"].to_numpy() / np.maximum(queries["num_candidates"].to_numpy(), 1)
     keys = [codes for codes, _ in text.values()]

@@ -175,7 +175,7 @@ def _comparison_table(analysis: Analysis) -> TableView:
     caption = (
         f"Success@1, first minus second, paired on the same queries, mean over languages, with the {level(analysis)} bootstrap interval "
         f"over English sentences: {TOGETHER}. A direction is named where it also stands after Holm's correction. "
-        "comparisons.csv has AP and nDCG@10 too."
+        "comparisons.csv has MRR@10, AP and nDCG@10 too."
     )
     return TableView("comparisons", caption, columns, tuple(rows))
 

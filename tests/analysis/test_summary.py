@@ -137,6 +137,15 @@ def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a
     assert found.at(0).tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(1, 1.0), (2, 0.5), (10, 0.1), (11, 0.0), (None, 0.0)])
+def test_the_reciprocal_rank_ends_at_the_tenth(planted_run, rank, expected):
+    table = load_run(planted_run).queries
+    row = table.slice(0, 1).to_pylist()[0] | {"rank": rank, "AP": 0.0}
+    (systems,) = index_outcomes(pa.Table.from_pylist([row], schema=table.schema)).values()
+    ((found,),) = [languages.values() for languages in systems.values()]
+    assert found.at(MEASURES.index("MRR@10")).tolist() == [expected]
+
+
 def test_sentences_that_several_languages_ask_for_count_once(planted_run, planted_analysis):
     queries = load_run(planted_run).queries.select(["query_language", "relevant_id"]).to_pandas().drop_duplicates()
     for row in planted_analysis.comparisons:
