@@ -14,7 +14,7 @@ sweep-full: .venv/ready  # does the number of languages in pre-training matter? 
 	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
-	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/test-ready  # by hand: OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
 	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s

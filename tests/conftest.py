@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sentences import OBJECTS, SUBJECTS, VERBS, translate
 from transformers import BertConfig, BertModel
 
 from optical_ray.artifacts import Store
@@ -21,9 +22,6 @@ from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
 from optical_ray.recipe import Recipe
 
 LANGUAGES = ("sw", "ha", "yo", "so")
-SUBJECTS = ("the teacher", "a student", "my brother", "the old doctor", "every child", "our friend", "the farmer", "a woman")
-VERBS = ("reads", "buys", "forgets", "paints", "carries", "sells", "finds", "opens")
-OBJECTS = ("the red book", "a small house", "two letters", "the gate", "some bread", "a long story", "the last ticket", "her hat")
 
 
 @dataclass(frozen=True)
@@ -34,16 +32,6 @@ class World:
     recipe: Recipe
     bitext: Path
     teacher: Path
-
-
-def translate(sentence: str, language: str) -> str:
-    """Word-by-word: every English word has one made-up word in each language."""
-    letters = "abdefgijklmnoprstuwy"
-    words = []
-    for word in sentence.split():
-        digest = hashlib.sha256(f"{language} {word}".encode()).digest()
-        words.append("".join(letters[byte % len(letters)] for byte in digest[: 3 + digest[0] % 4]))
-    return " ".join(words)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import OBJECTS, SUBJECTS, VERBS, translate
+from sentences import OBJECTS, SUBJECTS, VERBS, translate
 
 from optical_ray.teaching.recipe import TeacherRecipe
 

@@ -88,7 +88,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_all_that_is_known():
     outcome = scenarios.train(Parallel(), steps=6, bad_step=3, skip_nonfinite=0)
     assert outcome["error"].startswith("step 4: worker 0, pairs from 0 of its part on: transport: NaN or infinite cost in pair 7")
     assert "; pairs of the batch: sw 5, ha 3; steps skipped before: 0 of training.skip_nonfinite=0; " in outcome["error"]
-    assert "last good checkpoint: step-00000002; lower training.learning_rate" in outcome["error"]
+    assert "last good checkpoint: step-00000002; lower the learning rates" in outcome["error"]
     assert "\n" not in outcome["error"]
     good = scenarios.train(Parallel(), steps=3, bad_step=None, skip_nonfinite=0)
     assert outcome["step"] == 3
