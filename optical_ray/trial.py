@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,13 +22,17 @@ from filelock import FileLock, Timeout
 
 from optical_ray.artifacts import Store, write_json
 from optical_ray.distillation import distil_worker, make_evaluator
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.student_folder import load_student
 from optical_ray.errors import OpticalError, ResourceError
 from optical_ray.pretraining.artifact import Train, build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval.evaluate import BitextEvaluator
 from optical_ray.retrieval.references import reference_rows
+from optical_ray.retrieval.systems.lineup import Lineup, TextForms
+from optical_ray.retrieval.systems.models import Model
 from optical_ray.retrieval.tasks import TASK, task_texts
+from optical_ray.retrieval.tested import task_rows
 from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table_once
 from optical_ray.runs.schemas import TrialStatus
 from optical_ray.stages import Stages, prepare
@@ -46,12 +51,40 @@ Distil = Callable[[Recipe, Resources, Store, TrialFolder, Report], None]
 
 def _reference_rows(recipe: Recipe, stages: Stages, store: Store, evaluator: BitextEvaluator) -> pa.Table:
     """Lexical floor and translation memory: the same for every trial of an evaluation, so computed once."""
-    config = {name: value for name, value in recipe.evaluation.to_dict().items() if name not in {"scorer", "centre", "components"}}
+    config = {name: value for name, value in recipe.evaluation.to_dict().items() if name not in {"scorer", "centre", "components", "tasks"}}
     inputs = {"version": 1, "corpus": stages.corpus.fingerprint, "evaluation": config, "languages": list(stages.evaluation_languages)}
     path = store.build(
         "references", inputs, lambda scratch: pq.write_table(reference_rows(evaluator.tasks, stages.corpus), scratch / "rows.parquet")
     )
     return pq.read_table(path / "rows.parquet")
+
+
+def _lineup(
+    recipe: Recipe,
+    resources: Resources,
+    stages: Stages,
+    checkpoint: Path,
+    evaluator: BitextEvaluator,
+    samples: Sequence[TokenClouds] | None,
+) -> Lineup:
+    """The trial's student for queries and its teacher for documents, centred as the trial's own evaluation is."""
+    teacher, centre = recipe.teacher, recipe.evaluation.centre
+    centre_D = None if centre == "none" else torch.from_numpy(stages.centre.centre)
+    of_queries: torch.Tensor | dict[str, torch.Tensor] | None = centre_D
+    if centre == "language-mean":
+        assert samples is not None, "test evaluators have samples"
+        pairs = zip(evaluator.tasks, samples, strict=True)
+        of_queries = {task.language: sample.vectors_TD.mean(0) for task, sample in pairs if len(sample.vectors_TD)}
+    return Lineup(
+        model=Model(str(checkpoint)),
+        documents=Model(stages.teacher_folder, teacher.revision, teacher.projection),
+        document_forms=TextForms(None, teacher.prefix, None, teacher.max_tokens),
+        query_centre=of_queries,
+        document_centre=centre_D,
+        components=recipe.evaluation.components,
+        seed=recipe.evaluation.seed,
+        device=resources.device,
+    )
 
 
 def distil_in_process(recipe: Recipe, resources: Resources, store: Store, folder: TrialFolder, on_report: Report) -> None:
@@ -167,7 +200,11 @@ def _run_stages(
         student = load_student(path).to(resources.device)
         clouds, samples = evaluator.clouds(student, resources.device), evaluator.sample_clouds(student, resources.device)
         references = _reference_rows(recipe, stages, store, evaluator)
-        folder.write_queries(pa.concat_tables([evaluator.outcomes(clouds, samples), references]))
+        rows = [evaluator.outcomes(clouds, samples), references]
+        if recipe.evaluation.tasks:
+            lineup = _lineup(recipe, resources, stages, path, evaluator, samples)
+            rows.append(task_rows(recipe.evaluation.tasks, lineup, store))
+        folder.write_queries(pa.concat_tables(rows))
         finished = update(state="finished", **clock.lap("evaluate"))
         drop_optimizer(last)  # last: a trial that is not finished needs it to continue
         return finished

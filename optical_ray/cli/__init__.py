@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optical_ray.cli.evaluate_options import add_evaluate
 from optical_ray.errors import OpticalError
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
     _worker_options(teacher)
     _address(teacher)
     _store(teacher)
+
+    add_evaluate(verbs, _address, _store)
 
     sweep = verbs.add_parser(
         "sweep",

@@ -22,7 +22,7 @@ from optical_ray.training.checkpoint import checkpoint_to_evaluate
 def export(options: argparse.Namespace) -> None:
     """Write the student of a finished trial with its model card."""
     run, trial = find_trial(options.trial)
-    checkpoint = _finished_checkpoint(trial)
+    checkpoint = finished_checkpoint(trial, "exported")
     target: Path = options.out.absolute()
     _check_target(target, options.force)
     recipe = Recipe.read(trial.recipe)
@@ -63,14 +63,23 @@ def find_trial(path: Path) -> tuple[RunFolder, TrialFolder]:
     return run, trials[0]
 
 
-def _finished_checkpoint(trial: TrialFolder) -> Path:
+def finished_checkpoint(trial: TrialFolder, done: str) -> Path:
+    """The student that a finished trial is judged by.
+
+    Args:
+        trial: Whose.
+        done: What was to be done with it, for the message: `exported`.
+
+    Raises:
+        RunFolderError: the trial has not finished, or its checkpoint is gone.
+    """
     status = trial.read_status()
     state = "pending" if status is None else status.state
     if status is None or state != "finished":
         step = "" if status is None else f" at step {status.step} of {status.max_steps}"
         reason = f": {status.error}" if status is not None and status.error else ""
         advice = "wait for it, or run it again" if state in ("pending", "running") else "run it again; it goes on from its checkpoint"
-        raise RunFolderError(f"{trial.path}: this trial is {state}{step}{reason}; only a finished one is exported: {advice}")
+        raise RunFolderError(f"{trial.path}: this trial is {state}{step}{reason}; only a finished one is {done}: {advice}")
     checkpoint = checkpoint_to_evaluate(trial.checkpoint, Recipe.read(trial.recipe).training.evaluate_checkpoint)
     if checkpoint is None:
         raise RunFolderError(

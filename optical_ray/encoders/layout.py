@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,8 @@ METADATA = "artifact.metadata"
 STUDENT = "student.json"
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
 """Of a dense layer, by the last part of the name that the folder gives; every one a class of `torch.nn`."""
-_IGNORED = (
-    "Pooling",
-    "Normalize",
-    "MultiVectorMask",
-)  # what makes one vector of many, or a scoring matter: a token's direction is not changed
+_IGNORED = ("Normalize", "MultiVectorMask")  # a scoring matter: a vector's direction is not changed
+_FLAG = "pooling_mode_"
 _COLBERT_MARKERS = ("[unused0]", "[unused1]")  # what ColBERT puts where its metadata names none
 
 
@@ -54,6 +51,18 @@ class TextHabit:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooling:
+    """How a folder makes one vector of a text's tokens: what Sentence-Transformers calls a dense, or bi-encoder, model."""
+
+    mode: str
+    """`mean`, `cls`, ...: as the folder names it."""
+    include_prompt: bool = True
+    """Whether the tokens of a prompt are pooled too."""
+    dense: tuple[DenseLayer, ...] = ()
+    """Applied to the pooled vector, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What a folder holds, and where."""
 
@@ -65,6 +74,8 @@ class Layout:
     document: TextHabit = field(default_factory=TextHabit)
     centred: bool = False
     """Of a student of ours: its vectors have lost the teacher's mean token."""
+    pooling: Pooling | None = None
+    """None: it keeps a vector for every token."""
 
 
 def read_layout(source: str, revision: str | None = None) -> Layout:
@@ -112,7 +123,8 @@ def _read_object(path: Path, kind: type = dict) -> Any:
 def _read_modules(source: str, revision: str | None, path: Path) -> Layout:
     subfolder: str | None = None
     dense: list[DenseLayer] = []
-    pooled = False
+    behind: list[DenseLayer] = []
+    pooling: Pooling | None = None
     for module in _read_object(path, list):
         if not isinstance(module, dict) or not isinstance(module.get("type"), str) or not isinstance(module.get("path"), str):
             raise ModelError(f"{path}: {module!r} is no module; expected an object with `type` and `path`")
@@ -122,13 +134,14 @@ def _read_modules(source: str, revision: str | None, path: Path) -> Layout:
         if kind == "Transformer" and subfolder is None:
             subfolder = place
         elif kind == "Dense" and subfolder is not None:
-            if not pooled:
-                dense.append(_read_dense(source, revision, place))
+            (dense if pooling is None else behind).append(_read_dense(source, revision, place))
+        elif kind == "Pooling":
+            pooling = pooling or _read_pooling(source, revision, place)
         elif kind in _IGNORED:
-            pooled = pooled or kind == "Pooling"
+            pass
         else:
             raise ModelError(
-                f"{path}: module {module['type']} cannot be read here; expected one Transformer, then Dense, {', '.join(_IGNORED)}"
+                f"{path}: module {module['type']} cannot be read here; expected one Transformer, then Dense, Pooling, {', '.join(_IGNORED)}"
             )
     if subfolder is None:
         raise ModelError(f"{path}: no Transformer among its modules; expected a folder that Sentence-Transformers or PyLate saved")
@@ -136,7 +149,10 @@ def _read_modules(source: str, revision: str | None, path: Path) -> Layout:
     values = _read_object(texts) if texts is not None else {}
     ours = find_file(source, STUDENT, revision)
     centred = ours is not None and bool(_read_object(ours).get("centred"))
-    return Layout(subfolder, tuple(dense), _read_habit(texts, values, "query"), _read_habit(texts, values, "document"), centred)
+    if pooling is not None:
+        pooling = replace(pooling, dense=tuple(behind))
+    query, document = _read_habit(texts, values, "query"), _read_habit(texts, values, "document")
+    return Layout(subfolder, tuple(dense), query, document, centred, pooling)
 
 
 def _read_habit(path: Path | None, values: dict[str, Any], kind: str) -> TextHabit:
@@ -150,6 +166,19 @@ def _read_habit(path: Path | None, values: dict[str, Any], kind: str) -> TextHab
     if marker is None and prompt is None:
         return TextHabit(None, length)
     return TextHabit((marker or "") + (prompt or "").removeprefix(marker or ""), length)
+
+
+def _read_pooling(source: str, revision: str | None, place: str) -> Pooling:
+    """Sentence-Transformers' `pooling_mode`, or the flags (`pooling_mode_mean_tokens`) that stood for it before."""
+    config = find_file(source, f"{place}/config.json", revision)
+    values = _read_object(config) if config is not None else {}
+    flags = [
+        name.removeprefix(_FLAG).removesuffix("_tokens").removesuffix("_token")
+        for name, on in values.items()
+        if name.startswith(_FLAG) and on is True
+    ]
+    mode = values.get("pooling_mode") or "+".join(flags) or "mean"
+    return Pooling(str(mode), bool(values.get("include_prompt", True)))
 
 
 def _read_dense(source: str, revision: str | None, place: str) -> DenseLayer:

@@ -109,6 +109,17 @@ def load_dense(path: str, revision: str | None = None) -> list[Dense]:
     return [_load_layer(source, layer, revision) for layer in read_layout(source, revision).dense]
 
 
+def load_sentence_dense(path: str, revision: str | None = None) -> list[Dense]:
+    """The dense layers that a folder puts on a text's pooled vector, in order.
+
+    Raises:
+        ModelError: as `load_dense`.
+    """
+    source = find_model(path)
+    pooling = read_layout(source, revision).pooling
+    return [] if pooling is None else [_load_layer(source, layer, revision) for layer in pooling.dense]
+
+
 def check_chain(path: str, dense: Sequence[Dense], width: int) -> None:
     """Refuse dense layers that do not fit each other, or an encoder of this width.
 

@@ -30,7 +30,7 @@ from optical_ray.errors import ModelError
 
 FORMAT_VERSION = 2
 """1 kept the projection in projection.safetensors, which nothing else could read."""
-_CENTRE = "centre.safetensors"
+CENTRE = "centre.safetensors"
 _DENSE = "1_Dense"
 
 
@@ -64,7 +64,7 @@ def save_student(student: Student, tokenizer: PreTrainedTokenizerBase, config: S
     save_file(
         {f"linear.{name}": tensor.contiguous() for name, tensor in linear.state_dict().items()}, folder / _DENSE / "model.safetensors"
     )
-    save_file({"centre": student.centre_D.contiguous()}, folder / _CENTRE)
+    save_file({"centre": student.centre_D.contiguous()}, folder / CENTRE)
     dense = {
         "in_features": linear.in_features,
         "out_features": linear.out_features,
@@ -140,14 +140,14 @@ def load_student(folder: Path) -> Student:
         ModelError: a file is missing or does not fit the others.
     """
     description = read_description(folder)
-    for name in ("config.json", "model.safetensors", MODULES, _CENTRE):
+    for name in ("config.json", "model.safetensors", MODULES, CENTRE):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: no {name}, which every student's folder has; copy the folder again")
     silence_transformers()
     layout = read_layout(str(folder))
     try:
         encoder = load_encoder(str(folder), None, layout)
-        centre_D = load_file(folder / _CENTRE)["centre"]
+        centre_D = load_file(folder / CENTRE)["centre"]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded ({str(error).strip().splitlines()[0]}); copy the folder again") from None
     layers = load_dense(str(folder))

@@ -1,8 +1,8 @@
 """What is asked, among what, and what is right: the one form that every released data set is read into.
 
-    formats/  reads a folder or files as released      ->  Collection
-    search/   ranks a collection's documents           ->  Ranked
-    judge.py  compares with the relevance judgements   ->  rows per query (schema QUERIES)
+formats/  reads a folder or files as released      ->  Collection
+search/   ranks a collection's documents           ->  Ranked
+judge.py  compares with the relevance judgements   ->  rows per query (schema QUERIES)
 """
 
 from __future__ import annotations

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 
 from optical_ray.config import Config
 from optical_ray.encoders.interaction import Scorer
+from optical_ray.retrieval.formats.options import FormatOptions
+
+BITEXT = "bitext"
+"""What the rows of a trial's own held-out bitext are called."""
+
+
+class TaskConfig(Config):
+    """A released data set that finished students are tested on."""
+
+    task: str
+    """`tatoeba`, `lareqa`, ...: as `optical evaluate --task`."""
+    path: str
+    """Where its files are. Part of the fingerprint, as every path of a recipe is; what the files hold is not."""
+    name: str | None = None
+    """What its rows are called; None: the task's name."""
+    options: FormatOptions = FormatOptions()
+    """Which part of it is asked."""
+    systems: tuple[str, ...] = ()
+    """Rows beside the student's own (docs/evaluation.md); empty: all that this trial has."""
+
+    @property
+    def label(self) -> str:
+        """What its rows are called."""
+        return self.name or self.task
 
 
 class EvaluationConfig(Config):
@@ -34,3 +58,13 @@ class EvaluationConfig(Config):
     """Principal components of a language that the system `components-removed` takes out."""
     seed: int = 0
     """Of the choice of queries and candidates; apart from the recipe's seed, so that seeds are compared on the same queries."""
+    tasks: tuple[TaskConfig, ...] = ()
+    """Released data sets that a finished trial's student is tested on, once, beside held-out bitext."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _different_names(cls, value: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
+        labels = [BITEXT, *(task.label for task in value)]
+        if again := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"two sets of rows would be called {', '.join(again)}; give one of them another `name`")
+        return value

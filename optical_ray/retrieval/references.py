@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def lexical_scores(task: BitextTask) -> Tensor:
 
 def tfidf_scores(query_texts: Sequence[str], candidate_texts: Sequence[str]) -> Tensor:
     """As `lexical_scores`, of any texts."""
-    documents = _vectorizer()
+    documents = tfidf_vectorizer()
     candidates = documents.fit_transform(candidate_texts)
     return torch.from_numpy((documents.transform(query_texts) @ candidates.T).toarray()).float()
 
@@ -41,7 +41,7 @@ def memory_scores(task: BitextTask, texts: Sequence[str], english: Sequence[str]
         texts: Training texts of the task's language.
         english: Their English sides.
     """
-    foreign, documents = _vectorizer(), _vectorizer()
+    foreign, documents = tfidf_vectorizer(), tfidf_vectorizer()
     known_RV = foreign.fit_transform(texts)
     candidates = documents.fit_transform(task.candidate_texts)
     similarity_QR = (foreign.transform(task.query_texts) @ known_RV.T).toarray()
@@ -63,7 +63,8 @@ def reference_rows(tasks: Sequence[BitextTask], corpus: Corpus) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _vectorizer() -> Any:
+def tfidf_vectorizer(vocabulary: Mapping[str, int] | None = None) -> Any:
+    """Of character 3- and 4-grams within words; not fitted, where no vocabulary is given."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # here: scikit-learn takes a second to import
 
-    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True)
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, vocabulary=vocabulary)

@@ -1,0 +1,252 @@
+"""optical evaluate MODEL --task NAME --data PATH --out DIR"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+
+from optical_ray.analysis.averages import average_rows, write_averages
+from optical_ray.artifacts import Store, explain_full_disk, write_json
+from optical_ray.cli.evaluated import make_lineup
+from optical_ray.cli.bias_table import BiasRow, print_biases, write_biases
+from optical_ray.cli.evaluation_tables import print_averages
+from optical_ray.cli.progress import make_console, status_line
+from optical_ray.config import parse_override
+from optical_ray.errors import ConfigError, ResourceError, RunFolderError
+from optical_ray.recipe import Resources
+from optical_ray.retrieval.collection import Collection
+from optical_ray.retrieval.evaluation import (
+    FORMAT_VERSION,
+    RULES,
+    describe_collection,
+    describe_lineup,
+    evaluate,
+    identify,
+)
+from optical_ray.retrieval.formats import FormatOptions, read_collections
+from optical_ray.retrieval.language_bias import language_bias
+from optical_ray.retrieval.ranking import Outcome, Progress, Sweep, check_collection, sweep_in_process
+from optical_ray.retrieval.system import System
+from optical_ray.retrieval.systems.lineup import Lineup
+from optical_ray.retrieval.systems.seq2seq import translate_with, write_translations
+from optical_ray.retrieval.systems.translation import read_translations
+from optical_ray.retrieval.trec import write_qrels, write_run
+from optical_ray.runs.folder import utc_now
+from optical_ray.runs.provenance import describe_provenance
+from optical_ray.runs.schemas import QUERIES
+
+EVALUATION = "evaluation.json"
+ROWS = "queries.parquet"
+BIAS = "language_bias.csv"
+SUMMARY = "summary.csv"
+TRANSLATIONS = "translations.tsv"
+TABLE_COLUMNS = 132  # of the result in a log file
+
+
+def evaluate_model(options: argparse.Namespace) -> None:
+    """Read the task, rank with every system, write what was found whole or not at all, and print it."""
+    console = make_console(TABLE_COLUMNS)
+    started = time.monotonic()
+    resources = _resources(options)
+    torch.set_num_threads(resources.threads)
+    store, out = Store(options.store), options.out.absolute()
+    _check_out(out)
+    with status_line(console, "read") as show:
+        lineup = make_lineup(options, store, show)
+        lineup.names(options.systems)
+        collections = read_collections(options.task, options.data, _format_options(options))
+        for collection in collections:
+            check_collection(collection)
+        lineup = _with_translations(options, lineup, collections, out, show)
+        data = {collection.name: describe_collection(collection) for collection in collections}
+        show(f"{options.task}: {_count(data)}")
+    _print_skipped(console, data)
+    if options.keep_encodings and options.candidates is None:
+        lineup = replace(lineup, store=store)
+    systems = lineup.build(options.systems)
+    described = describe_lineup(lineup, systems)
+    identity = identify(data, described, options.depth)
+    if _is_there(out, identity, options.force):
+        console.print(f"{out}: evaluated already, with these models on these data", soft_wrap=True)
+        _print(console, out)
+        return
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    scratch.mkdir(parents=True)
+    try:
+        with explain_full_disk(scratch):
+            with _sweep(options, resources, console) as (sweep, each):
+                systems = replace(lineup, each=each).build(options.systems)
+                with status_line(console, "evaluate") as show:
+                    seconds = _write_rows(scratch, collections, systems, options, sweep, show)
+            write_averages(scratch / SUMMARY, average_rows(scratch / ROWS))
+            if lineup.translations is not None:
+                write_translations(scratch / TRANSLATIONS, lineup.translations)
+            facts = {
+                "format_version": FORMAT_VERSION,
+                "fingerprint": identity,
+                "created_at": utc_now(),
+                "task": options.task,
+                "data": str(options.data),
+                "options": _format_options(options).to_dict(),
+                "model": options.model,
+                "collections": data,
+                **described,
+                "depth": options.depth,
+                "rules": RULES,
+                "resources": resources.to_dict(),
+                "seconds": {"all": round(time.monotonic() - started, 3), **seconds},
+                "provenance": describe_provenance(),
+            }
+            write_json(scratch / EVALUATION, facts)
+        _replace(scratch, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _print(console, out)
+    console.print(f"Evaluation: {out}", soft_wrap=True, highlight=False)
+
+
+def _print(console: Console, out: Path) -> None:
+    print_averages(console, average_rows(out / ROWS))
+    if (out / BIAS).is_file():
+        print_biases(console, out / BIAS)
+
+
+def _format_options(options: argparse.Namespace) -> FormatOptions:
+    """The options that have a name of their own, and FIELD=VALUE for the others."""
+    changes: dict[str, Any] = dict(parse_override(text) for text in options.overrides)
+    named = {
+        "languages": options.languages,
+        "directions": options.directions,
+        "pairs": options.pairs,
+        "candidates": options.candidates,
+        "max_queries": options.limit,
+        "on_bad": options.on_bad_row,
+        "split": options.split,
+    }
+    return FormatOptions().override(changes | {name: value for name, value in named.items() if value})
+
+
+def _resources(options: argparse.Namespace) -> Resources:
+    if options.workers < 1 or options.depth < 1:
+        raise ConfigError(f"--workers {options.workers}, --depth {options.depth}: expected at least 1")
+    threads = max(1, (os.cpu_count() or 1) // options.workers) if options.threads is None else options.threads
+    gpus = 1.0 if options.device == "cuda" else 0.0
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("device cuda: this machine has no CUDA device that torch can use; use --device cpu")
+    values = {"workers": options.workers, "threads": threads, "device": options.device, "gpus_per_worker": gpus}
+    return Resources.parse(values, "--workers, --threads")
+
+
+def _with_translations(options: argparse.Namespace, lineup: Lineup, collections: Sequence[Collection], out: Path, show: Progress) -> Lineup:
+    if options.translations is not None and options.translator is not None:
+        raise ConfigError("--translations and --translator: both give translations; choose one")
+    if options.translations is not None:
+        return replace(lineup, translations=read_translations(options.translations), translated_by=str(options.translations))
+    if options.translator is not None:
+        found = translate_with(options.translator, [collection.queries for collection in collections], options.device, show)
+        return replace(lineup, translations=found, translated_by=options.translator)
+    return lineup
+
+
+@contextlib.contextmanager
+def _sweep(options: argparse.Namespace, resources: Resources, console: Console) -> Iterator[tuple[Sweep, Any]]:
+    """Who goes through the blocks: this process, or workers of Ray."""
+    from optical_ray.retrieval.search.index import one_after_another
+
+    if resources.workers == 1:
+        yield sweep_in_process, one_after_another
+        return
+    from optical_ray.orchestration.evaluate import RaySweep, encode_on_ray
+    from optical_ray.orchestration.session import ray_session
+
+    with ray_session(options.address, resources) as session:
+        if session.notice:
+            console.print(session.notice, soft_wrap=True)
+        yield RaySweep(resources), partial(encode_on_ray, resources)
+
+
+def _write_rows(
+    folder: Path, collections: Sequence[Collection], systems: Sequence[System], options: argparse.Namespace, sweep: Sweep, show: Progress
+) -> dict[str, float]:
+    """Rows and, where they are asked for, TREC files as rankings come; seconds by system."""
+    seconds: dict[str, float] = {}
+    biases: list[BiasRow] = []
+    if options.run_files:
+        for collection in collections:
+            write_qrels(folder / "runs" / f"{collection.name}.qrels", collection)
+    with pq.ParquetWriter(folder / ROWS, QUERIES, compression="zstd") as writer:
+        for outcome in evaluate(collections, systems, options.depth, sweep, show):
+            writer.write_table(outcome.rows())
+            seconds[outcome.system.name] = round(seconds.get(outcome.system.name, 0.0) + outcome.seconds, 3)
+            if options.run_files:
+                _write_run(folder / "runs", outcome)
+            if len(outcome.collection.documents.languages) > 1:
+                found = language_bias(outcome.judge, outcome.ranked)
+                biases += [BiasRow(outcome.collection.name, outcome.system.name, outcome.scorer, bias) for bias in found]
+    if biases:
+        write_biases(folder / BIAS, biases)
+    return seconds
+
+
+def _write_run(folder: Path, outcome: Outcome) -> None:
+    tag = f"{outcome.system.name}.{outcome.scorer}"
+    write_run(folder / f"{outcome.collection.name}.{tag}.run", outcome.collection, outcome.ranked, tag, outcome.judge.names)
+
+
+def _check_out(out: Path) -> None:
+    """Only what an evaluation wrote, or an empty folder, is ever replaced."""
+    if out.exists() and not (out / EVALUATION).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise RunFolderError(f"{out}: is there and is no evaluation; choose another --out")
+
+
+def _is_there(out: Path, identity: str, force: bool) -> bool:
+    """Whether this very evaluation is there and may be used again.
+
+    Raises:
+        RunFolderError: another evaluation is there, and may not be replaced.
+    """
+    if not (out / EVALUATION).is_file() or force:
+        return False
+    try:
+        found = json.loads((out / EVALUATION).read_text(encoding="utf-8")).get("fingerprint")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != identity:
+        raise RunFolderError(f"{out}: holds another evaluation (other models, data, systems or options); choose another --out, or --force")
+    return True
+
+
+def _replace(scratch: Path, out: Path) -> None:
+    aside = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if out.exists():
+        os.replace(out, aside)
+    os.replace(scratch, out)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _count(data: dict[str, dict[str, Any]]) -> str:
+    queries = sum(found["queries"] for found in data.values())
+    documents = sum({found["fingerprint"]: found["documents"] for found in data.values()}.values())
+    return f"{len(data)} searches, {queries:,} queries, {documents:,} documents"
+
+
+def _print_skipped(console: Console, data: dict[str, dict[str, Any]]) -> None:
+    total: dict[str, int] = {}
+    for found in data.values():
+        for reason, count in found["skipped"].items():
+            total[reason] = total.get(reason, 0) + count
+    for reason, count in total.items():
+        console.print(f"Left out: {count:,} x {reason}", highlight=False)

@@ -1,0 +1,118 @@
+"""Released data sets as a stage of a trial: rows beside the held-out bitext, once, of a finished student and its references."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from sentences import OBJECTS, SUBJECTS, VERBS, translate
+
+from optical_ray.analysis.load import load_run
+from optical_ray.errors import ConfigError
+from optical_ray.recipe import Recipe, Resources
+from optical_ray.retrieval import tested
+from optical_ray.runs.folder import RunFolder
+from optical_ray.trial import run_trial
+
+SENTENCES = [f"{s} {v} {o}" for s, v, o in zip(SUBJECTS * 3, VERBS[3:] * 5, OBJECTS[1:] * 4, strict=False)][:15]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    queries = {"query_id": [f"q{i}" for i in range(6)], "text": [translate(text, "sw") for text in SENTENCES[:6]], "lang": ["sw"] * 6}
+    pq.write_table(pa.table(queries), folder / "queries.parquet")
+    pq.write_table(pa.table({"doc_id": [f"d{i}" for i in range(15)], "text": SENTENCES, "lang": ["en"] * 15}), folder / "corpus.parquet")
+    qrels = {"query_id": queries["query_id"], "doc_id": [f"d{i}" for i in range(6)], "relevance": [1] * 6}
+    pq.write_table(pa.table(qrels), folder / "qrels.parquet")
+    return folder
+
+
+def with_task(world, task, **changes):
+    row = {"task": "parquet", "path": str(task), "name": "toy"}
+    return world.recipe.override(
+        {"training.max_steps": 2, "evaluation.tasks": [row]} | {k.replace("__", "."): v for k, v in changes.items()}
+    )
+
+
+def test_a_finished_trial_has_rows_of_its_tasks(world, task, tmp_path, monkeypatch):
+    recipe, run = with_task(world, task), RunFolder(tmp_path / "run")
+    read = []
+    monkeypatch.setattr(tested, "read_collections", lambda *given: read.append(given) or _read(*given))
+    run_trial(recipe, Resources(), world.store, run)
+    assert len(read) == 1
+    rows = pq.read_table(run.trial(recipe.trial_id).queries, partitioning=None)
+    own = rows.filter(pc.equal(rows["task"], "toy"))
+    found = own.group_by(["system", "scorer"]).aggregate([("query_id", "count_distinct")]).to_pylist()
+    tokens = ("student", "mean-removed", "components-removed", "zero-shot", "zero-shot-mean-removed")
+    expected = {(system, scorer) for system in tokens for scorer in ("maxsim", "maxsim-symmetric", "pooled")}
+    assert {(row["system"], row["scorer"]) for row in found} == expected | {("lexical", "tfidf"), ("bm25", "bm25"), ("random", "random")}
+    assert {row["query_id_count_distinct"] for row in found} == {6}
+    assert set(own["split"].to_pylist()) == {"test"}
+    bitext = rows.filter(pc.equal(rows["task"], "bitext"))
+    plain = world.recipe.override({"training.max_steps": 2})
+    run_trial(plain, Resources(), world.store, RunFolder(tmp_path / "plain"))
+    assert bitext.equals(pq.read_table(RunFolder(tmp_path / "plain").trial(plain.trial_id).queries, partitioning=None))
+    run_trial(recipe, Resources(), world.store, run)  # finished: nothing is asked again
+    assert len(read) == 1
+
+
+_read = tested.read_collections
+
+
+def test_the_student_s_rows_are_those_of_the_verb(world, task, tmp_path):
+    from optical_ray.cli import main
+
+    recipe, run = with_task(world, task, evaluation__centre="teacher-mean"), RunFolder(tmp_path / "run")
+    run_trial(recipe, Resources(), world.store, run)
+    trial = run.trial(recipe.trial_id)
+    given = ["--task", "parquet", "--data", str(task), "--out", str(tmp_path / "out"), "--store", str(world.store.root), "--threads", "1"]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(trial.path), *given])
+    assert ended.value.code == 0
+    keys = ["system", "scorer", "query_id"]
+    columns = [*keys, "rank", "AP", "num_candidates"]
+    own = pq.read_table(trial.queries, partitioning=None)
+    own = own.filter(pc.equal(own["task"], "toy")).select(columns).sort_by([(key, "ascending") for key in keys])
+    theirs = pq.read_table(tmp_path / "out" / "queries.parquet").select(columns).sort_by([(key, "ascending") for key in keys])
+    assert own.to_pylist() == theirs.to_pylist()
+
+
+def test_references_are_computed_once_for_all_trials(world, task, tmp_path, monkeypatch):
+    asked = []
+    evaluate = tested.evaluate
+    monkeypatch.setattr(
+        tested, "evaluate", lambda found, systems: asked.append([system.name for system in systems]) or evaluate(found, systems)
+    )
+    for seed in (5, 6):
+        run_trial(with_task(world, task, seed=seed, evaluation__seed=3), Resources(), world.store, RunFolder(tmp_path / str(seed)))
+    assert asked == [
+        ["student", "mean-removed", "components-removed"],
+        ["zero-shot", "lexical", "bm25", "random", "zero-shot-mean-removed"],
+        ["student", "mean-removed", "components-removed"],
+    ] or [sorted(names) for names in asked] == [
+        ["components-removed", "mean-removed", "student"],
+        ["bm25", "lexical", "random", "zero-shot", "zero-shot-mean-removed"],
+        ["components-removed", "mean-removed", "student"],
+    ]
+
+
+def test_a_trial_with_tasks_is_another_trial(world, task):
+    assert with_task(world, task).trial_id != world.recipe.override({"training.max_steps": 2}).trial_id
+
+
+def test_a_sweep_s_report_still_reads_the_run(world, task, tmp_path):
+    from optical_ray.analysis.sources import open_sources
+
+    assert open_sources  # the main task stays bitext, whatever else was asked
+    recipe, run = with_task(world, task), RunFolder(tmp_path / "run")
+    run_trial(recipe, Resources(), world.store, run)
+    rows = pq.read_table(run.trial(recipe.trial_id).queries, partitioning=None)
+    assert set(rows["task"].to_pylist()) == {"bitext", "toy"}
+    assert load_run
+
+
+@pytest.mark.parametrize("names", [("bitext", None), ("toy", "toy")])
+def test_two_sets_of_rows_need_two_names(task, names):
+    rows = [{"task": "bitext" if name == "bitext" else "parquet", "path": str(task), "name": name and name} for name in names if name]
+    with pytest.raises(ConfigError, match="two sets of rows would be called (bitext|toy); give one of them another `name`"):
+        Recipe().override({"evaluation.tasks": rows})
