@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def average_rows(path: Path) -> list[Average]:
     return sorted(averages, key=lambda one: (one.system.task, one.language != ALL, one.language, place[one.system.name, one.system.scorer]))
 
 
-def _alike(systems: Sequence[System], found: dict[System, dict[str, Languages]] | dict) -> list[list[System]]:
+def _alike(systems: Sequence[System], found: Mapping[System, Languages]) -> list[list[System]]:
     """Systems that were asked the same queries: they share their resamples."""
     groups: dict[tuple[tuple[str, bytes], ...], list[System]] = {}
     for system in systems:
@@ -64,7 +64,7 @@ def _alike(systems: Sequence[System], found: dict[System, dict[str, Languages]] 
     return list(groups.values())
 
 
-def _average_group(systems: Sequence[System], found: dict, bootstrap: QueryBootstrap) -> list[Average]:
+def _average_group(systems: Sequence[System], found: Mapping[System, Languages], bootstrap: QueryBootstrap) -> list[Average]:
     outcomes = found[systems[0]]
     values = {language: np.concatenate([found[system][language].values_QM for system in systems], axis=1) for language in outcomes}
     relevant = {language: outcomes[language].relevant_Q for language in outcomes}

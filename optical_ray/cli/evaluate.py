@@ -36,7 +36,8 @@ from optical_ray.retrieval.evaluation import (
     evaluate,
     identify,
 )
-from optical_ray.retrieval.formats import FormatOptions, read_collections
+from optical_ray.retrieval.formats.options import FormatOptions
+from optical_ray.retrieval.formats.read import read_collections
 from optical_ray.retrieval.language_bias import language_bias
 from optical_ray.retrieval.ranking import Outcome, Progress, Sweep, check_collection, sweep_in_process
 from optical_ray.retrieval.system import System

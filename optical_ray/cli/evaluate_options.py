@@ -20,15 +20,15 @@ def add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser], add
     parser = verbs.add_parser(
         "evaluate",
         help="a model on a retrieval task, beside floors and references, per query",
-        description="Rank a task's documents with a model, and with references beside it; write per-query rows, averages with intervals and, "
+        description="Rank a task's documents with a model, and references beside it; write per-query rows, averages with intervals and, "
         "on request, TREC files (docs/evaluation.md).",
     )
     parser.set_defaults(run="evaluate:evaluate_model")
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a finished trial (runs/NAME/trials/ID), an export, a checkpoint, any folder or hub id of Hugging Face, Sentence-Transformers, "
-        "PyLate or ColBERT; `none`: references alone",
+        help="a finished trial (runs/NAME/trials/ID), an export, a checkpoint, any folder or hub id of Hugging Face, Sentence-"
+        "Transformers, PyLate or ColBERT; `none`: references alone",
     )
     parser.add_argument("--task", required=True, metavar="NAME", help="tatoeba, lareqa, bitext, ...; an unknown one lists them")
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="where the task's files are")

@@ -92,5 +92,5 @@ def _with_centre(lineup: Lineup, centre: Centring) -> Lineup:
     def of(side: Model) -> Tensor | None:
         return None if side.centred else centre_D
 
-    queries = {} if centre == "language-mean" else of(lineup.query_model)
+    queries: Tensor | dict[str, Tensor] | None = {} if centre == "language-mean" else of(lineup.query_model)
     return replace(lineup, query_centre=queries, document_centre=of(lineup.document_model))

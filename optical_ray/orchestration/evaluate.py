@@ -42,7 +42,8 @@ class RaySweep:
         score = ray.remote(_score_block).options(
             num_cpus=self.resources.threads, num_gpus=self.resources.gpus_per_worker, max_retries=RETRIES
         )
-        waiting, running = list(range(found.num_blocks))[::-1], []
+        waiting = list(range(found.num_blocks))[::-1]
+        running: list[Any] = []
         rankers = [search.rankers() for search in found.searches]
         done = 0
         while waiting or running:
@@ -71,7 +72,8 @@ def encode_on_ray(resources: Resources, work: BlockWork, numbers: Sequence[int])
     """
     do = ray.remote(_do_block).options(num_cpus=resources.threads, num_gpus=resources.gpus_per_worker, max_retries=RETRIES)
     shared = ray.put(work)
-    waiting, running = list(numbers)[::-1], []
+    waiting = list(numbers)[::-1]
+    running: list[Any] = []
     while waiting or running:
         while waiting and len(running) < AHEAD * resources.workers:
             running.append(do.remote(shared, waiting.pop(), resources.threads))

@@ -29,8 +29,8 @@ RULES = {
     "pooled": "cosine of the means of L2-normalised content tokens",
     "dense": "cosine of the vectors that the model's own folder pools (mean or CLS, special and prefix tokens as it says)",
     "passages": "a document's score is that of its best passage (MaxP, Dai & Callan 2019)",
-    "removal": "transductive: a language's mean or components are those of all queries of it in the collection, and of the first passages of "
-    "at most 256 documents of it; no relevance judgement is read",
+    "removal": "transductive: a language's mean or components are those of all queries of it in the collection, and of the first passages "
+    "of at most 256 documents of it; no relevance judgement is read",
     "AP@20": "divided by min(relevant, 20), as XTREME-R does",
     "AP": "no cut-off where all ranks are known, else of the depth that was searched",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -182,7 +183,7 @@ def _rank_group(
             scorer = system.prepare(collection.queries, collection.documents)
             searches.append(Search(scorer, tuple(system.scorers), tuple(judge.relevant), candidates, min(depth(collection), size), size))
         title = f"{part[0][0].task} {part[0][0].name}, {part[0][1].name}" + (f" and {len(part) - 1} more" if len(part) > 1 else "")
-        rankers = sweep(Round(part[0][0].documents, tuple(searches)), lambda line, title=title: show(f"{title}: {line}"))  # type: ignore[misc]
+        rankers = sweep(Round(part[0][0].documents, tuple(searches)), partial(_show_under, show, title))
         count = sum(map(len, rankers))
         seconds = (time.monotonic() - started) / max(1, count)
         for (collection, system), own in zip(part, rankers, strict=True):
@@ -190,8 +191,12 @@ def _rank_group(
                 yield Outcome(known[id(collection)][0], system, name, own.pop(name).finish(), seconds)
 
 
+def _show_under(show: Progress, title: str, line: str) -> None:
+    show(f"{title}: {line}")
+
+
 def _rounds(pairs: list[tuple[Collection, System]]) -> Iterator[list[tuple[Collection, System]]]:
-    """Searches in order, as many at once as ROUND_BYTES of scores allow; of documents of one block, one at a time: that saves nothing more."""
+    """Searches in order, as many at once as ROUND_BYTES of scores allow; one at a time where a block holds all documents."""
     part: list[tuple[Collection, System]] = []
     held = 0
     for collection, system in pairs:

@@ -14,7 +14,7 @@ from optical_ray.artifacts import Store
 from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.config import TaskConfig
 from optical_ray.retrieval.evaluation import DEPTH, describe_collection, describe_lineup, evaluate, identify
-from optical_ray.retrieval.formats import read_collections
+from optical_ray.retrieval.formats.read import read_collections
 from optical_ray.retrieval.system import System
 from optical_ray.retrieval.systems.lineup import Lineup
 from optical_ray.runs.schemas import QUERIES

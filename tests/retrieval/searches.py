@@ -61,3 +61,9 @@ def make_collection(queries, documents, qrels, name="all", **changes):
     judged = {query: dict.fromkeys(names, 1) for query, names in qrels.items()}
     found = documents if isinstance(documents, ListedDocuments) else ListedDocuments(documents)
     return Collection("toy", name, "test", make_queries(queries), found, judged, **changes)
+
+
+def cut_blocks(monkeypatch, size):
+    """Make blocks of `size` documents everywhere."""
+    for module in ("collection", "ranking", "document_names"):
+        monkeypatch.setattr(f"optical_ray.retrieval.{module}.BLOCK_DOCUMENTS", size)

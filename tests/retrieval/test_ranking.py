@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from retrieval.searches import ListedDocuments, make_collection, whole_block
+from retrieval.searches import ListedDocuments, cut_blocks, make_collection, whole_block
 from retrieval.systems.sides import WordSide
 
 from optical_ray.errors import DataError
@@ -54,9 +54,8 @@ def plain_ranks(collection, system, scorer):
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("round_bytes", [1, 2**31])
 def test_ranks_are_those_of_a_plain_sort_whatever_the_blocks_and_rounds(size, round_bytes, monkeypatch):
-    monkeypatch.setattr(ranking, "BLOCK_DOCUMENTS", size)
+    cut_blocks(monkeypatch, size)
     monkeypatch.setattr(ranking, "ROUND_BYTES", round_bytes)
-    monkeypatch.setattr("optical_ray.retrieval.collection.BLOCK_DOCUMENTS", size)
     _, found = systems()
     outcomes = list(rank([SWAHILI, HAUSA], found, at_5))
     named = [(outcome.collection.name, outcome.system.name, outcome.scorer) for outcome in outcomes]
@@ -68,8 +67,7 @@ def test_ranks_are_those_of_a_plain_sort_whatever_the_blocks_and_rounds(size, ro
 
 
 def test_documents_that_collections_share_are_encoded_once_for_all_systems(monkeypatch):
-    monkeypatch.setattr(ranking, "BLOCK_DOCUMENTS", 4)
-    monkeypatch.setattr("optical_ray.retrieval.collection.BLOCK_DOCUMENTS", 4)
+    cut_blocks(monkeypatch, 4)
     side, found = systems()
     twice = [found[0], dataclasses.replace(found[0], name="again")]
     again = dataclasses.replace(HAUSA, documents=ListedDocuments(DOCUMENTS.rows))  # equal, not identical
@@ -80,17 +78,17 @@ def test_documents_that_collections_share_are_encoded_once_for_all_systems(monke
 
 @pytest.mark.parametrize("size", [4, 100])
 def test_only_candidates_are_scored_where_they_are_named(size, monkeypatch):
-    monkeypatch.setattr(ranking, "BLOCK_DOCUMENTS", size)
-    monkeypatch.setattr("optical_ray.retrieval.collection.BLOCK_DOCUMENTS", size)
+    cut_blocks(monkeypatch, size)
     candidates = {f"h{i}": (f"d{i + 3}", "d0", "d22") if i else ("d0", "d22") for i in range(4)}
     collection = dataclasses.replace(HAUSA, candidates=candidates)
     side, found = systems()
-    for outcome in rank([collection], found, at_5):
+    outcomes = list(rank([collection], found, at_5))
+    assert side.encoded < len(DOCUMENTS)
+    for outcome in outcomes:
         assert outcome.ranked.rank_R.tolist() == plain_ranks(collection, outcome.system, outcome.scorer)
         assert outcome.ranked.rank_R[0] == 0
         assert outcome.rows()["rank"].to_pylist()[0] is None
         assert outcome.ranked.num_candidates_Q.tolist() == [2, 3, 3, 3]
-    assert side.encoded < len(DOCUMENTS)
 
 
 def test_a_system_that_does_not_apply_is_not_asked():

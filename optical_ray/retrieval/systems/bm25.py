@@ -29,7 +29,7 @@ _WORD = regex.compile(
 
 
 def split_words(text: str) -> list[str]:
-    """Casefolded words (NFKC): letters, digits and their marks; of scripts that are written without spaces, overlapping pairs of characters.
+    """Casefolded words (NFKC): letters, digits and their marks; of scripts that are written without spaces, overlapping pairs.
 
     No stemming and no stop words: no language has an advantage by what a library knows of it.
     """

@@ -19,7 +19,7 @@ from optical_ray.retrieval.systems.bm25 import Bm25System
 from optical_ray.retrieval.systems.languages import DocumentStatistics
 from optical_ray.retrieval.systems.lexical import LexicalSystem
 from optical_ray.retrieval.systems.memory import EncodingMemory
-from optical_ray.retrieval.systems.models import Kind, Model, SentenceSide, TokenSide, check_dimensions
+from optical_ray.retrieval.systems.models import KINDS, Kind, Model, SentenceSide, TokenSide, check_dimensions
 from optical_ray.retrieval.systems.shuffle import RandomSystem
 from optical_ray.retrieval.systems.tokens import DenseSystem, Removal, TokenSystem
 from optical_ray.retrieval.systems.translation import TranslatedSystem, Translations
@@ -158,8 +158,8 @@ class Lineup:
                 return TranslatedSystem(name, tokens(ZERO_SHOT, teacher, teacher), self.translations, self.translated_by)
             if name == "dense":
                 dense = next(model for model in self._models if model.pooling is not None)
-                sides = [SentenceSide(dense, self._form(dense, kind), self.device) for kind in ("query", "document")]
-                return DenseSystem(name, *sides, memory)
+                queries, documents = (SentenceSide(dense, self._form(dense, kind), self.device) for kind in KINDS)
+                return DenseSystem(name, queries, documents, memory)
             if name == "zero-shot-mean-removed":
                 return tokens(name, teacher, teacher, "means")
             if name == ZERO_SHOT and self.main != ZERO_SHOT:

@@ -29,6 +29,7 @@ from optical_ray.errors import ModelError
 from optical_ray.retrieval.encode import Forward, encode_table, pool_table
 
 Kind = Literal["query", "document"]
+KINDS: tuple[Kind, ...] = ("query", "document")
 TOKENS = {"query": 64, "document": 256}
 """Length limit of a text where neither the folder nor the user names one."""
 POOLINGS = ("mean", "cls")

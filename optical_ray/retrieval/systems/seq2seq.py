@@ -19,14 +19,17 @@ from optical_ray.retrieval.systems.translation import Translations
 
 BATCH_QUERIES = 16
 BEAMS = 4
-MAX_TOKENS = 128
-"""Of a query and of its translation; a query that is longer is cut."""
+QUERY_TOKENS = 256
+"""Of a query; a longer one is cut."""
+ENGLISH_TOKENS = 128
+"""Of a translation, at most."""
 
 
 def translate_with(
     path: str, queries: Sequence[Queries], device: str = "cpu", progress: Callable[[str], None] | None = None
 ) -> Translations:
-    """English of every query that is not English, by beam search: no chance is involved.
+    """English of every query that is not English, by beam search: no chance is involved. Where the model says nothing, the query stays as
+    it is.
 
     Args:
         path: A folder or hub id.
@@ -58,14 +61,14 @@ def translate_with(
             part = rest[first : first + BATCH_QUERIES]
             if progress is not None:
                 progress(f"translates {language}: {first + len(part)} of {len(rest)}")
-            inputs = tokenizer(part, return_tensors="pt", padding=True, truncation=True, max_length=MAX_TOKENS)
+            inputs = tokenizer(part, return_tensors="pt", padding=True, truncation=True, max_length=QUERY_TOKENS)
             with torch.inference_mode():
                 ids = model.generate(
                     input_ids=inputs["input_ids"].to(device),
                     attention_mask=inputs["attention_mask"].to(device),
                     num_beams=BEAMS,
                     do_sample=False,
-                    max_new_tokens=MAX_TOKENS,
+                    max_new_tokens=ENGLISH_TOKENS,
                     **keywords,
                 )
             for text, english in zip(part, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from optical_ray.artifacts import Store
 from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds
 from optical_ray.retrieval.collection import DocumentBlock, Documents, Queries
 from optical_ray.retrieval.search.index import BlockWork, DocumentIndex, build_index, one_after_another
-from optical_ray.retrieval.search.token_scorer import TokenScorer
+from optical_ray.retrieval.search.token_scorer import Centre, TokenScorer
 from optical_ray.retrieval.system import Side
 from optical_ray.retrieval.systems.languages import DocumentStatistics, describe_languages, remove_language_components
 from optical_ray.retrieval.systems.memory import EncodingMemory, RememberedSide
@@ -62,25 +63,19 @@ class TokenSystem:
         kept: Side | DocumentIndex = RememberedSide(self.documents, self.memory)
         if self.store is not None:
             kept = build_index(self.store, self.documents, documents, each=self.each)
+        means: Tensor | Mapping[str, Tensor] | None = self.query_centre
+        centre: Centre = self.document_centre
         if self.removal == "components":
             own = describe_languages(clouds, queries.languages, self.statistics.components).components
+            clouds, means = remove_language_components(clouds, queries.languages, own), None
             theirs = self.statistics.describe(self.documents, documents).components
-            return TokenScorer(
-                remove_language_components(clouds, queries.languages, own),
-                kept,
-                self.scorers,
-                document_components=theirs,
-            )
-        if self.removal == "means":
-            means: Tensor | Mapping[str, Tensor] | None = {}
-            document_centre: Tensor | Mapping[str, Tensor] | None = self.statistics.describe(self.documents, documents).means
-        else:
-            means, document_centre = self.query_centre, self.document_centre
+            centre = partial(remove_language_components, components=theirs)
+        elif self.removal == "means":
+            means, centre = {}, self.statistics.describe(self.documents, documents).means
         if isinstance(means, Mapping):
             own = describe_languages(clouds, queries.languages, 0).means
-            clouds = _subtract_means(clouds, queries.languages, {**own, **means})
-            means = None
-        return TokenScorer(clouds, kept, self.scorers, means, document_centre)
+            clouds, means = _subtract_means(clouds, queries.languages, {**own, **means}), None
+        return TokenScorer(clouds, kept, self.scorers, means, centre)
 
 
 def _subtract_means(clouds: TokenClouds, languages: Sequence[str], means: Mapping[str, Tensor]) -> TokenClouds:

@@ -39,6 +39,7 @@ def read_translations(path: Path) -> Translations:
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, tuple[str | None, str, str]]]:
+    language: str | None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -53,7 +54,7 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, tuple[str | None,
             fields = line.split("\t")
             if len(fields) not in (2, 3):
                 raise DataError(f"{path}, line {number}: {len(fields)} columns, expected 2 (id, english) or 3 (language, id, english)")
-            language, name, english = (None, *fields) if len(fields) == 2 else fields
+            language, name, english = (fields[0] if len(fields) == 3 else None), fields[-2], fields[-1]
         if not isinstance(english, str) or not english.strip():
             raise DataError(f"{path}, line {number}: the translation of query {name!r} is empty; give one, or leave the query out")
         try:

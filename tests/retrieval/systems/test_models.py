@@ -114,7 +114,7 @@ def test_a_prompt_is_left_out_of_the_mean_where_the_folder_says_so(world, tmp_pa
     model = Model(str(tmp_path))
     assert model.form("query").prefix == "a woman "
     _, states = states_of(tmp_path, "a woman the gate")
-    length = len(states_of(tmp_path, "a woman ")[0]) - 1  # as Sentence-Transformers counts: with CLS, without SEP
+    length = len(states_of(tmp_path, "a woman")[0]) - 1  # as Sentence-Transformers counts: with CLS, without SEP
     found = SentenceSide(model, model.form("query")).encode(["the gate"]).vectors_TD[0]
     torch.testing.assert_close(found, normalize(states[length:].mean(0), dim=0), atol=1e-5, rtol=1e-5)
 

@@ -5,10 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from retrieval.searches import ListedDocuments, make_queries, whole_block
+from retrieval.searches import ListedDocuments, cut_blocks, make_queries, whole_block
 
 from optical_ray.errors import DataError
-from optical_ray.retrieval import ranking
 from optical_ray.retrieval.references import tfidf_scores
 from optical_ray.retrieval.systems.bm25 import K1, B, Bm25System, split_words
 from optical_ray.retrieval.systems.lexical import LexicalSystem
@@ -39,7 +38,7 @@ def by_document(scores_QP):
 
 
 def scores_in_blocks(system, size, monkeypatch):
-    monkeypatch.setattr(ranking, "BLOCK_DOCUMENTS", size)
+    cut_blocks(monkeypatch, size)
     scorer = system.prepare(QUERIES, DOCUMENTS)
     return np.concatenate([scorer.scores(block)[system.scorers[0]] for block in DOCUMENTS.blocks()], axis=1)
 
@@ -104,7 +103,8 @@ def test_a_random_order_finds_what_chance_finds():
         ("t.tsv", "fra\t1\tthe red book of Marie\nswa\t2\tsmall house\nth\t3\tthe new book\n"),
         (
             "t.jsonl",
-            '{"id": 1, "english": "the red book of Marie"}\n{"id": "2", "text": "small house", "language": "sw"}\n{"id": "3", "translation": "the new book"}\n',
+            '{"id": 1, "english": "the red book of Marie"}\n{"id": "2", "text": "small house", "language": "sw"}\n'
+            '{"id": "3", "translation": "the new book"}\n',
         ),
     ],
 )

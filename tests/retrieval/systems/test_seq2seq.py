@@ -30,7 +30,7 @@ def checkpoint(world, tmp_path_factory):
 
 
 def test_every_query_that_is_not_english_is_translated_as_the_model_does_alone(checkpoint, monkeypatch, tmp_path):
-    monkeypatch.setattr(seq2seq, "MAX_TOKENS", 12)
+    monkeypatch.setattr(seq2seq, "ENGLISH_TOKENS", 12)
     told = []
     found = translate_with(str(checkpoint), [QUERIES, QUERIES], progress=told.append)
     assert sorted(found) == [("sw", "1"), ("sw", "2"), ("sw", "3")]

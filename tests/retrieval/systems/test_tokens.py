@@ -5,13 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from retrieval.searches import ListedDocuments, make_queries, whole_block
+from retrieval.searches import ListedDocuments, cut_blocks, make_queries, whole_block
 from retrieval.systems.sides import WordSide
 from torch.nn.functional import normalize
 
 from optical_ray.artifacts import Store
 from optical_ray.errors import ModelError
-from optical_ray.retrieval import ranking
 from optical_ray.retrieval.systems.languages import DocumentStatistics, describe_languages, sample_documents
 from optical_ray.retrieval.systems.memory import EncodingMemory
 from optical_ray.retrieval.systems.tokens import DenseSystem, TokenSystem
@@ -158,7 +157,7 @@ def test_sides_of_other_dimensions_are_refused():
 def test_the_sample_of_documents_depends_on_their_ids_alone(size, monkeypatch):
     rows = [(str(i), "en" if i % 3 else "fr", [f"first {i}", f"second {i}"]) for i in range(30)]
     expected = sample_documents(ListedDocuments(rows), 5)
-    monkeypatch.setattr(ranking, "BLOCK_DOCUMENTS", size)
+    cut_blocks(monkeypatch, size)
     assert sample_documents(ListedDocuments(rows[::-1]), 5) == expected
     assert {language: len(texts) for language, texts in expected.items()} == {"en": 5, "fr": 5}
     assert all(text.startswith("first") for texts in expected.values() for text in texts)
