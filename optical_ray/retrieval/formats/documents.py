@@ -26,6 +26,14 @@ def whole_documents(ids: Sequence[str], languages: Sequence[str], texts: Sequenc
     return DocumentBlock(tuple(ids), tuple(languages), tuple(texts), np.arange(len(ids)))
 
 
+def digest_row(digest: hashlib._Hash, identity: str, language: str, text: str) -> None:
+    """Add one document to a digest; lengths stand before texts, so that no two rows read as others."""
+    for value in (identity, language, text):
+        encoded = value.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+
+
 class InMemoryDocuments:
     """Documents that fit in memory, one passage each.
 
@@ -53,12 +61,9 @@ class InMemoryDocuments:
     def fingerprint(self) -> str:
         """40 hex digits that name ids, languages, texts and their order."""
         digest = hashlib.sha256()
-        for row in zip(self._ids, self._languages, self._texts, strict=True):
-            for value in row:
-                encoded = value.encode("utf-8", "surrogatepass")
-                digest.update(len(encoded).to_bytes(8, "little"))
-                digest.update(encoded)
-        return fingerprint({"documents": "in memory", "rows": digest.hexdigest()})
+        for identity, language, text in zip(self._ids, self._languages, self._texts, strict=True):
+            digest_row(digest, identity, language, text)
+        return fingerprint({"documents": "rows", "rows": digest.hexdigest()})
 
     @cached_property
     def languages(self) -> tuple[str, ...]:
@@ -102,7 +107,9 @@ class PassageDocuments:
     @property
     def fingerprint(self) -> str:
         """40 hex digits that name the documents and how they are cut."""
-        return fingerprint({"documents": self._documents.fingerprint, "words": self._words, "overlap": self._overlap, "units": _UNITS.pattern})
+        return fingerprint(
+            {"documents": self._documents.fingerprint, "words": self._words, "overlap": self._overlap, "units": _UNITS.pattern}
+        )
 
     @property
     def languages(self) -> tuple[str, ...]:
