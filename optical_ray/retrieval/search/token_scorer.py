@@ -5,7 +5,7 @@ Q queries, C documents of a block, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ from optical_ray.retrieval.search.passages import DistinctPassages
 from optical_ray.retrieval.search.scoring import Seekers, score_block
 from optical_ray.retrieval.system import Side
 
-Centre = Tensor | Mapping[str, Tensor] | None
-"""What is subtracted from every token before it is normalised: one vector [D], one by language of the document, or nothing."""
+Adjust = Callable[[TokenClouds, Sequence[str]], TokenClouds]
+"""Raw tokens of some texts, and each text's language -> tokens to be normalised. Picklable; a pure function of text and language."""
+Centre = Tensor | Mapping[str, Tensor] | Adjust | None
+"""What is subtracted from every token before it is normalised: one vector [D], one by language of the document, nothing; or what else is
+done to tokens, given their languages."""
 
 
 class TokenScorer:
@@ -35,7 +38,7 @@ class TokenScorer:
         documents: Encodes them now, or has them on disk.
         scorers: Which scores are wanted.
         query_centre: Subtracted from the queries' tokens, [D].
-        document_centre: Likewise, of the documents' tokens; None with a pooled index, which was centred when it was made.
+        document_centre: Likewise, of the documents' tokens (or what else is done to them); None with a pooled index, which was centred when it was made.
 
     Raises:
         ModelError: queries and documents have different numbers of dimensions, or a pooled index is asked for more than `pooled`.
@@ -101,6 +104,8 @@ def _subtract(clouds: TokenClouds, centre: Centre, languages: Sequence[str]) -> 
         return clouds
     if isinstance(centre, Tensor):
         return TokenClouds(clouds.vectors_TD - centre, clouds.lengths)
+    if callable(centre):
+        return centre(clouds, languages)
     named = sorted(set(languages))
     centre_LD = torch.stack([centre[language] for language in named])
     number = {language: index for index, language in enumerate(named)}
