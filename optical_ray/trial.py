@@ -47,7 +47,7 @@ Distil = Callable[[Recipe, Resources, Store, TrialFolder, Report], None]
 def _reference_rows(recipe: Recipe, stages: Stages, store: Store, evaluator: BitextEvaluator) -> pa.Table:
     """Lexical floor and translation memory: the same for every trial of an evaluation, so computed once."""
     config = {name: value for name, value in recipe.evaluation.to_dict().items() if name not in {"scorer", "centre", "components"}}
-    inputs = {"version": 1, "corpus": stages.corpus.fingerprint, "evaluation": config, "languages": list(stages.evaluation_languages)}
+    inputs = {"version": 2, "corpus": stages.corpus.fingerprint, "evaluation": config, "languages": list(stages.evaluation_languages)}
     path = store.build(
         "references", inputs, lambda scratch: pq.write_table(reference_rows(evaluator.tasks, stages.corpus), scratch / "rows.parquet")
     )
