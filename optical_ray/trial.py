@@ -32,7 +32,7 @@ from optical_ray.retrieval.references import reference_rows
 from optical_ray.retrieval.systems.lineup import Lineup, TextForms
 from optical_ray.retrieval.systems.models import Model
 from optical_ray.retrieval.tasks import TASK, task_texts
-from optical_ray.retrieval.tested import task_rows
+from optical_ray.retrieval.tested import check_tasks, task_rows
 from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table_once
 from optical_ray.runs.schemas import TrialStatus
 from optical_ray.stages import Stages, prepare
@@ -189,6 +189,7 @@ def _run_stages(
     try:
         stages = prepare(recipe, store, pretrain=partial(build_pretrained, resources=resources, train=pretrain))
         stages.check_same_data(folder)
+        check_tasks(recipe.evaluation.tasks)
         update(**clock.lap("prepare"))
         distil(recipe, resources, store, folder, on_report)
         update(**clock.lap("train"))

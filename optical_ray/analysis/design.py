@@ -153,6 +153,12 @@ def best_of_search(part: PartView) -> Trial | None:
     return max(scored, key=lambda trial: (trial.status.objective if trial.status else None) or 0.0, default=None)
 
 
+def shows_test(part: PartView, trial: Trial) -> bool:
+    """Of a search only the trial chosen on validation shows its test score, so that nobody chooses by test (DESIGN.md, decision 6)."""
+    best = best_of_search(part)
+    return part.kind != "search" or (best is not None and best.trial_id == trial.trial_id)
+
+
 def short(name: str) -> str:
     """A recipe field as tables head it: `transport.epsilon` -> epsilon; temperatures keep their owner."""
     owner, _, leaf = name.rpartition(".")

@@ -12,18 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from optical_ray.errors import OpticalError, RunFolderError
 from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.runs.names import LOSS_OF_TERM, name_arm
-from optical_ray.runs.schemas import QUERIES, SweepRecord, TrialStatus
+from optical_ray.runs.query_rows import ROWS, read_query_rows
+from optical_ray.runs.schemas import SweepRecord, TrialStatus
 
 Curve = tuple[tuple[int, float], ...]
 """(step, value) by step; NaN where the number was not finite."""
-
-COLUMNS = [name for name in QUERIES.names if name != "top_candidate_id"]  # the largest column, and no statistic needs it
-TEXT_COLUMNS = [name for name in COLUMNS if pa.types.is_string(QUERIES.field(name).type)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Run:
     trials: tuple[Trial, ...]
     """Every trial that has a recipe, by trial id."""
     queries: pa.Table
-    """Per-query rows (split=test) of the finished trials: `trial_id` and the columns of `runs.schemas.QUERIES` but `top_candidate_id`."""
+    """Per-query rows (split=test) of the finished trials: `trial_id` and the columns of `runs.query_rows.ROWS`."""
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
@@ -122,11 +119,11 @@ def load_run(path: Path | str) -> Run:
         raise RunFolderError(str(error)) from None
     trials, tables = [], []
     for trial_folder in folder.trials():
-        trial, table = _read_trial(trial_folder)
+        trial, table = read_trial(trial_folder)
         trials.append(trial)
         if table is not None:
             tables.append(table)
-    schema = pa.schema([pa.field("trial_id", pa.dictionary(pa.int32(), pa.string())), *_dictionary_schema()])
+    schema = pa.schema([pa.field("trial_id", pa.dictionary(pa.int32(), pa.string())), *ROWS])
     queries = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
     return Run(folder.path, record, tuple(trials), queries)
 
@@ -142,7 +139,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:
+def read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:
+    """A trial as far as it got, and its per-query rows of split test where it has finished: `trial_id` and the columns of ROWS."""
     problems: list[str] = []
     recipe = _read_object(folder.recipe, problems) or {}
     plan = _read_object(folder.plan, problems) if folder.plan.is_file() else None
@@ -191,27 +189,14 @@ def _read_metrics(folder: TrialFolder, problems: list[str]) -> dict[str, Curve]:
 
 def _read_queries(folder: TrialFolder, problems: list[str]) -> pa.Table | None:
     try:
-        found = pq.read_schema(folder.queries).names
-        missing = [name for name in COLUMNS if name not in found]
-        if missing:
-            problems.append(f"queries.parquet: no column {', '.join(missing)}")
-            return None
-        table = pq.read_table(folder.queries, columns=COLUMNS, read_dictionary=TEXT_COLUMNS, partitioning=None)
-        table = table.cast(_dictionary_schema()).filter(pc.equal(pc.field("split"), "test"))
-    except (OSError, pa.ArrowException) as error:
-        problems.append(f"queries.parquet: cannot be read ({str(error).splitlines()[0]})")
+        table = read_query_rows(folder.queries).filter(pc.equal(pc.field("split"), "test"))
+    except RunFolderError as error:
+        problems.append(_inside(error, folder))
         return None
     if table.num_rows == 0:
         problems.append("queries.parquet: no row of split test")
     ids = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int32()), pa.array([folder.trial_id]))
     return table.add_column(0, pa.field("trial_id", ids.type), ids)
-
-
-def _dictionary_schema() -> pa.Schema:
-    def of(name: str) -> pa.DataType:
-        return pa.dictionary(pa.int32(), pa.string()) if name in TEXT_COLUMNS else QUERIES.field(name).type
-
-    return pa.schema([pa.field(name, of(name), QUERIES.field(name).nullable) for name in COLUMNS])
 
 
 def _inside(error: Exception, folder: TrialFolder) -> str:

@@ -5,7 +5,7 @@ Q queries, M measures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from optical_ray.analysis.views import Search, view_searches
 from optical_ray.retrieval.intervals import Floats, Strings
+from optical_ray.retrieval.values import values_of
 
-MEASURES = ("Success@1", "MRR@10", "AP", "nDCG@10")
+MEASURES = ("Success@1", "MRR@10", "AP", "nDCG@10", "AP@20")
 """Success@1 and MRR@10 (the reciprocal rank, 0 beyond rank 10) come from the rank; with one relevant candidate AP is the reciprocal rank
 at any depth."""
 SUCCESS = 0
@@ -25,6 +27,7 @@ class System(NamedTuple):
     """What was scored, and how."""
 
     task: str
+    """With the direction or the collection where a task has several: `analysis.views.View.task`."""
     name: str
     """student | mean-removed | lexical | random | ..."""
     scorer: str
@@ -35,11 +38,11 @@ class Outcomes:
     """One system on the queries of one language."""
 
     query_Q: Strings
-    """Sorted; `<document language>:<query id>`."""
+    """Ids, sorted."""
     relevant_Q: Strings
     """What each query asks for; equal ids, also in other languages, are not independent and are resampled together."""
     values_QM: Floats
-    """By MEASURES, each in [0, 1]."""
+    """By MEASURES (or what was asked for), each in [0, 1]."""
     chance: float
     """Success@1 of a random order: mean of relevant / candidates."""
 
@@ -52,28 +55,39 @@ Languages = Mapping[str, Outcomes]
 """Outcomes by query language."""
 
 
-def index_outcomes(queries: pa.Table) -> dict[str, dict[System, dict[str, Outcomes]]]:
-    """By trial id, system and query language. A query that stands twice for one system counts once (the first row)."""
+def index_outcomes(queries: pa.Table, measures: Sequence[str] = MEASURES) -> dict[str, dict[System, dict[str, Outcomes]]]:
+    """By trial id, system and query language. A query that stands twice for one system counts once (the first row).
+
+    Args:
+        queries: `trial_id` and the columns of `runs.query_rows.ROWS`.
+        measures: What `values_QM` holds.
+    """
     if queries.num_rows == 0:
         return {}
-    text = {name: _codes(queries[name]) for name in ("trial_id", "task", "system", "scorer", "query_language")}
-    query = np.char.add(np.char.add(_strings(queries["document_language"]), ":"), _strings(queries["query_id"]))
+    text = {name: _codes(queries[name]) for name in ("trial_id", "system", "scorer", *Search._fields)}
+    query = _strings(queries["query_id"])
     relevant = _strings(queries["relevant_id"])
-    rank = queries["rank"].fill_null(0).to_numpy()
-    reciprocal = np.where((rank >= 1) & (rank <= 10), 1.0 / np.maximum(rank, 1), 0.0)
-    columns = [(rank == 1).astype(np.float64), reciprocal, queries["AP"].to_numpy(), queries["nDCG@10"].to_numpy()]
-    values = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    values = np.stack([values_of(queries, measure) for measure in measures], axis=1)
     chance = queries["num_relevant"].to_numpy() / np.maximum(queries["num_candidates"].to_numpy(), 1)
     keys = [codes for codes, _ in text.values()]
     order = np.lexsort(keys[::-1])  # stable: rows of one system and language stay in file order
     changed = np.any([np.diff(codes[order]) != 0 for codes in keys], axis=0)
+    parts = np.split(order, np.flatnonzero(changed) + 1)
+    named = [[names[codes[rows[0]]] for codes, names in text.values()] for rows in parts]
+    views = view_searches(Search(*names[3:]) for names in named)
     found: dict[str, dict[System, dict[str, Outcomes]]] = {}
-    for rows in np.split(order, np.flatnonzero(changed) + 1):
-        trial_id, task, system, scorer, language = (names[codes[rows[0]]] for codes, names in text.values())
+    for rows, (trial_id, system, scorer, *search) in zip(parts, named, strict=True):
+        view = views[Search(*search)]
         names_Q, first = np.unique(query[rows], return_index=True)
         outcomes = Outcomes(names_Q, relevant[rows[first]], values[rows[first]], float(chance[rows[first]].mean()))
-        found.setdefault(trial_id, {}).setdefault(System(task, system, scorer), {})[language] = outcomes
+        found.setdefault(trial_id, {}).setdefault(System(view.task, system, scorer), {})[view.language] = outcomes
     return found
+
+
+def index_rows(rows: pa.Table, measures: Sequence[str] = MEASURES) -> dict[System, dict[str, Outcomes]]:
+    """As `index_outcomes`, of one trial's rows (`runs.query_rows.ROWS`)."""
+    trial_id = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, np.int32)), pa.array([""]))
+    return index_outcomes(rows.add_column(0, "trial_id", trial_id), measures).get("", {})
 
 
 def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:

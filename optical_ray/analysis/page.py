@@ -19,13 +19,14 @@ from optical_ray.analysis.captions import (
     training_caption,
 )
 from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED, largest_cells
-from optical_ray.analysis.design import PartView, best_of_search, short, show, varying_fields
+from optical_ray.analysis.design import PartView, best_of_search, short, show, shows_test, varying_fields
 from optical_ray.analysis.load import Trial
+from optical_ray.analysis.other_tasks import other_tasks
 from optical_ray.analysis.outcomes import MEASURES
 from optical_ray.analysis.phrases import bracket, languages, number, plural, signed
 from optical_ray.analysis.sources import LEXICAL, REMOVED, STUDENT
 from optical_ray.analysis.style import Panel
-from optical_ray.analysis.table import GROUPS, marks_of, shows_test
+from optical_ray.analysis.table import GROUPS, marks_of
 from optical_ray.retrieval.intervals import Interval
 
 
@@ -88,7 +89,13 @@ def build_page(
     """Put an analysis and its figures into words and cells."""
     record = analysis.run.record
     finished, planned = count_trials(analysis)
-    tables = [_trial_table(analysis), _comparison_table(analysis), _language_table(analysis), _scorer_table(analysis)]
+    tables = [
+        _trial_table(analysis),
+        _comparison_table(analysis),
+        _language_table(analysis),
+        _scorer_table(analysis),
+        _task_table(analysis),
+    ]
     figures = {
         "k": FigureView("How many languages?", k_caption(analysis), tuple(k)),
         "languages": FigureView("Which languages?", language_caption(analysis), tuple(per_language)),
@@ -175,7 +182,7 @@ def _comparison_table(analysis: Analysis) -> TableView:
     caption = (
         f"Success@1, first minus second, paired on the same queries, mean over languages, with the {level(analysis)} bootstrap interval "
         f"over English sentences: {TOGETHER}. A direction is named where it also stands after Holm's correction. "
-        "comparisons.csv has MRR@10, AP and nDCG@10 too."
+        "comparisons.csv has the other measures too."
     )
     return TableView("comparisons", caption, columns, tuple(rows))
 
@@ -226,6 +233,33 @@ def _scorer_table(analysis: Analysis) -> TableView:
         f"Every comparison above uses {analysis.sources.scorer}, which the recipe named beforehand."
     )
     return TableView("scorers", caption, headers, tuple(rows))
+
+
+def _task_table(analysis: Analysis) -> TableView:
+    rows = []
+    for item in other_tasks(analysis):
+        row, trial = item.row, item.trial
+        arm = "" if trial is None else "untrained" if trial.arm == "none" else trial.arm
+        who = Cell(
+            row.system if trial is None else trial.trial_id, small=(row.scorer,), kind="" if trial is None else "code", plain=row.system
+        )
+        counts = [Cell(str(count), kind="num") for count in (row.num_languages, row.num_queries)]
+        rows.append(
+            (
+                Cell(row.task),
+                who,
+                Cell(arm),
+                _count(None if trial is None else trial.k),
+                Cell(row.measure),
+                _interval(row.interval),
+                *counts,
+            )
+        )
+    caption = (
+        f"Every task by its own measure, mean over its languages, with the {level(analysis)} bootstrap interval; references first, then "
+        f"the students. Nothing else on this page speaks of these tasks: figures and comparisons are about {analysis.sources.task} alone."
+    )
+    return TableView("tasks", caption, ("task", "system", "arm", "k", "measure", "mean", "languages", "queries"), tuple(rows))
 
 
 def _p(value: float) -> str:

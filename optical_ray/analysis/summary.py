@@ -12,6 +12,7 @@ from optical_ray.analysis.design import PartView, common_languages, view_parts
 from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.outcomes import MEASURES, Languages, System, count_sentences, relevant_ids
 from optical_ray.analysis.sources import Sources, open_sources
+from optical_ray.analysis.views import is_pair
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap, Strings
 
 SMALLEST, IN_TRAINING, UNSEEN, ALL, LANGUAGE = "smallest set", "in training", "unseen", "all", "language"
@@ -27,7 +28,7 @@ SUMMARY = pa.schema(
         pa.field("arm", pa.string(), nullable=False),
         pa.field("k", pa.int32()),  # bitext languages in training; null: untrained
         pa.field("seed", pa.int64()),
-        pa.field("task", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),  # with the direction or collection where a task has several (analysis/views.py)
         pa.field("system", pa.string(), nullable=False),
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=False),  # smallest set | in training | unseen | all | language
@@ -36,7 +37,7 @@ SUMMARY = pa.schema(
         pa.field("num_languages", pa.int32(), nullable=False),
         pa.field("num_queries", pa.int32(), nullable=False),
         pa.field("num_sentences", pa.int32(), nullable=False),  # different relevant sentences behind the queries: what is resampled
-        pa.field("measure", pa.string(), nullable=False),  # Success@1 | MRR@10 | AP | nDCG@10
+        pa.field("measure", pa.string(), nullable=False),  # Success@1 | MRR@10 | AP | nDCG@10 | AP@20
         pa.field("estimate", pa.float64(), nullable=False),  # mean over languages of the mean over queries
         pa.field("low", pa.float64(), nullable=False),  # percentile bootstrap over relevant sentences
         pa.field("high", pa.float64(), nullable=False),
@@ -94,7 +95,7 @@ def group_languages(
     groups = {
         SMALLEST: tuple(name for name in names if name in smallest),
         IN_TRAINING: tuple(name for name in names if name in trained),
-        UNSEEN: tuple(name for name in names if name not in ever_trained),
+        UNSEEN: tuple(name for name in names if name not in ever_trained and not is_pair(name)),
         ALL: tuple(names),
     }
     return {group: members for group, members in groups.items() if members}

@@ -10,8 +10,9 @@ from rich.text import Text
 from optical_ray.analysis.analyse import Analysis, analyse
 from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.compare import AGAINST_FLOOR
-from optical_ray.analysis.design import STEPS_FIELD, PartView, best_of_search, short, show, varying_fields
+from optical_ray.analysis.design import STEPS_FIELD, PartView, best_of_search, short, show, shows_test, varying_fields
 from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.other_tasks import other_tasks
 from optical_ray.analysis.outcomes import SUCCESS, relevant_ids
 from optical_ray.analysis.phrases import describe_size, languages, plural, signed
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN
@@ -31,7 +32,7 @@ def render_table(run: Run | Analysis) -> RenderableType:
         Text(_explain(analysis), style="dim"),
     ]
     blocks += [_part_table(analysis, part) for part in analysis.parts if part.trials]
-    blocks += [table for table in (_floor_table(analysis), _comparison_table(analysis)) if table.row_count]
+    blocks += [table for table in (_floor_table(analysis), _comparison_table(analysis), _task_table(analysis)) if table.row_count]
     blocks.append(Text(" ".join(answer(analysis)), style="bold"))
     blocks.append(Text("\n".join(f"- {note}" for note in caveats(analysis))))
     return Group(*[part for block in blocks for part in (block, Text())][:-1])
@@ -41,12 +42,6 @@ def marks_of(trial: Trial) -> list[str]:
     """What is wrong with a trial, in one word each."""
     marks = list(trial.status.verdicts) if trial.status else []
     return marks + (["unreadable files"] if trial.problems else [])
-
-
-def shows_test(part: PartView, trial: Trial) -> bool:
-    """Of a search only the trial chosen on validation shows its test score, so that nobody chooses by test (DESIGN.md, decision 6)."""
-    best = best_of_search(part)
-    return part.kind != "search" or (best is not None and best.trial_id == trial.trial_id)
 
 
 def _explain(analysis: Analysis) -> str:
@@ -130,6 +125,21 @@ def _comparison_table(analysis: Analysis) -> Table:
             table.add_row(
                 escape(row.first), escape(row.second), scope, signed(row.difference), style="dim" if row.direction == "not shown" else None
             )
+    return table
+
+
+def _task_table(analysis: Analysis) -> Table:
+    table = _table("other tasks, mean over their languages")
+    for name in ("task", "system", "arm", "k", "measure", "mean"):
+        table.add_column(name, justify="right" if name in ("k", "mean") else "left", no_wrap=True)
+    for item in other_tasks(analysis):
+        row, trial = item.row, item.trial
+        who = (
+            [row.system, "", ""]
+            if trial is None
+            else [trial.trial_id[:SHORT_ID], "untrained" if trial.arm == "none" else trial.arm, show(trial.k)]
+        )
+        table.add_row(*map(escape, [row.task, *who, row.measure, _interval(row.interval)]))
     return table
 
 

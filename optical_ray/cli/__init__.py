@@ -138,6 +138,38 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("file", type=Path, metavar="FILE", help="a Python file with a SWEEP, such as sweeps/quickstart.py")
     _sweep_options(sweep)
 
+    compare = verbs.add_parser(
+        "compare",
+        help="two or more systems on the same queries: differences, intervals, tests",
+        description="Compare the first system with each of the others on the same queries: means, paired differences with bootstrap "
+        "intervals, bootstrap and randomisation p-values after Holm's correction. Trials that differ in seeds alone are averaged, and "
+        "their seeds shown.",
+    )
+    compare.set_defaults(run="compare:compare")
+    compare.add_argument(
+        "arguments",
+        nargs="+",
+        metavar="PATH[:SYSTEM[:SCORER]]",
+        help="a folder that `optical evaluate` wrote, a trial (runs/NAME/trials/ID) or a run; with a system of it (default: student, or "
+        "the only one) and a scorer",
+    )
+    compare.add_argument("--task", action="append", default=None, metavar="NAME", help="only this task; may be given several times")
+    compare.add_argument(
+        "--measure",
+        action="append",
+        default=None,
+        metavar="NAME",
+        help="show this one (Success@k, RR@k, RR, AP, AP@20, nDCG@10, R@100; default: the task's own); may be given several times",
+    )
+    compare.add_argument("--scorer", default=None, metavar="NAME", help="of systems that have several (default: the recipe's, or maxsim)")
+    compare.add_argument("--split", choices=["valid", "test"], default=None, help="of which split (default test)")
+    compare.add_argument("--common", action="store_true", help="compare on the queries that both have, and say how many were left out")
+    compare.add_argument(
+        "--resamples", type=int, default=10_000, metavar="R", help="of the bootstrap and of the randomisation test (default 10,000)"
+    )
+    compare.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
+    compare.add_argument("--out", type=Path, default=None, metavar="FILE", help="write every row, measure and seed as CSV")
+
     report = verbs.add_parser(
         "report",
         help="table, figures and page from a run folder",

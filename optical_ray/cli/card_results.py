@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from optical_ray.analysis.outcomes import index_rows
+from optical_ray.analysis.views import is_pair
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, Strings
+from optical_ray.runs.query_rows import read_query_rows
 
 MEASURES = ("Success@1", "MRR@10")
 _SYSTEMS = {
@@ -26,7 +28,7 @@ _SYSTEMS = {
 
 
 class CardResults:
-    """Outcomes by (task, system, scorer) and query language, [Q, MEASURES], with what each query asks for."""
+    """Outcomes by (task, system, scorer) and language, as analysis/views.py tells them apart: [Q, MEASURES], and what is asked for."""
 
     def __init__(self, values: dict[tuple[str, str, str], dict[str, tuple[Floats, Strings]]], scorer: str) -> None:
         self._values = values
@@ -35,18 +37,14 @@ class CardResults:
     @classmethod
     def read(cls, path: Path, recipe: Recipe) -> CardResults:
         """The test rows of a trial."""
-        table = pq.read_table(path, partitioning=None)
-        table = table.filter(pc.equal(table["split"], "test"))
-        keys = list(zip(*(table[name].to_pylist() for name in ("task", "system", "scorer", "query_language")), strict=True))
-        rank = table["rank"].fill_null(np.iinfo(np.int32).max).to_numpy()
-        outcome = np.stack([(rank == 1).astype(np.float64), np.where(rank <= 10, 1 / rank, 0.0)], axis=1)
-        relevant = np.asarray(table["relevant_id"].to_pylist(), np.str_)
-        places: dict[tuple[str, str, str, str], list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(key, []).append(place)
-        values: dict[tuple[str, str, str], dict[str, tuple[Floats, Strings]]] = {}
-        for (task, system, scorer, language), chosen in places.items():
-            values.setdefault((task, system, scorer), {})[language] = (outcome[chosen], relevant[chosen])
+        rows = read_query_rows(path)
+        found = index_rows(rows.filter(pc.equal(rows["split"].cast(pa.string()), "test")), MEASURES)
+        values = {
+            (system.task, system.name, system.scorer): {
+                language: (outcomes.values_QM, outcomes.relevant_Q) for language, outcomes in languages.items()
+            }
+            for system, languages in found.items()
+        }
         return cls(values, recipe.evaluation.scorer)
 
     def describe(self, trained: frozenset[str]) -> str:
@@ -55,13 +53,13 @@ class CardResults:
         rows = []
         for (task, system, scorer), languages in sorted(self._values.items(), key=lambda item: self._order(item[0])):
             for group, is_trained in (("trained", True), ("not trained", False)):
-                if tags := [tag for tag in languages if (tag in trained) == is_trained]:
+                if tags := [tag for tag in languages if (tag in trained) == is_trained and not is_pair(tag)]:
                     found = _mean(bootstrap, languages, tags)
                     rows.append([task, system, scorer, f"{group} ({len(tags)})", *map(_bracket, found)])
         known = [f"`{name}`: {meaning}" for name, meaning in _SYSTEMS.items() if any(system == name for _, system, _ in self._values)]
         means = markdown_table(["task", "system", "scorer", "languages", *MEASURES], rows)
         return (
-            "Held-out queries, each with one relevant document; means over languages, with 95 % bootstrap intervals over the relevant "
+            "Held-out queries; means over languages, with 95 % bootstrap intervals over the relevant "
             f"sentences. {'; '.join(known)}.\n\n{means}\n{self._by_language(bootstrap)}"
         )
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 
+from optical_ray.analysis.other_tasks import measure_of
+from optical_ray.analysis.outcomes import MEASURES, index_rows
+from optical_ray.analysis.phrases import plural
 from optical_ray.artifacts import Store
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.cli.record import record
@@ -21,6 +22,7 @@ from optical_ray.pretraining.artifact import build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.query_rows import read_query_rows
 from optical_ray.stages import prepare
 from optical_ray.sweep import GridPart, Sweep
 from optical_ray.trial import Distil, run_trial
@@ -105,17 +107,14 @@ def _run_on_ray(
 
 
 def _print_result(console: Console, folder: TrialFolder) -> None:
-    table = pq.read_table(folder.queries, columns=["system", "scorer", "query_language", "rank"], partitioning=None)
-    first = table.append_column("first", pc.cast(pc.equal(table["rank"], 1), "float64"))
-    by_language = first.group_by(["system", "scorer", "query_language"]).aggregate([("first", "mean")])
-    means = (
-        by_language.group_by(["system", "scorer"])
-        .aggregate([("first_mean", "mean")])
-        .sort_by([("system", "ascending"), ("scorer", "ascending")])
-    )
-    console.print("Test Success@1, mean over the evaluation languages:")
-    for row in means.to_pylist():
-        console.print(f"  {row['system']:<13} {row['scorer']:<17} {row['first_mean_mean']:.3f}", highlight=False)
+    shown = None
+    for system, languages in sorted(index_rows(read_query_rows(folder.queries)).items()):
+        measure = measure_of(system.task)
+        if system.task != shown:
+            console.print(f"Test {measure} of {system.task}, mean over {plural(len(languages), 'language')}:", highlight=False)
+            shown = system.task
+        mean = sum(outcomes.at(MEASURES.index(measure)).mean() for outcomes in languages.values()) / len(languages)
+        console.print(f"  {system.name:<13} {system.scorer:<17} {mean:.3f}", highlight=False)
     status = folder.read_status()
     if status is not None and status.verdicts:
         console.print(f"Verdict: {', '.join(status.verdicts)}", style="red")

@@ -108,7 +108,7 @@ class QueryBootstrap:
         self, first: Mapping[str, Floats], second: Mapping[str, Floats], relevant: Mapping[str, Strings]
     ) -> Interval:
         """As `differences_over_languages` for one measure: values float [Q] by language."""
-        return self.mean_over_languages(_subtract(first, second), relevant)
+        return self.mean_over_languages(subtract(first, second), relevant)
 
     def differences_over_languages(
         self, first: Mapping[str, Floats], second: Mapping[str, Floats], relevant: Mapping[str, Strings]
@@ -118,7 +118,7 @@ class QueryBootstrap:
         Raises:
             ValueError: the two do not have the same languages with the same number of queries, or as `means_over_languages`.
         """
-        return self.means_over_languages(_subtract(first, second), relevant)
+        return self.means_over_languages(subtract(first, second), relevant)
 
     def means_over_languages(self, values: Mapping[str, Floats], relevant: Mapping[str, Strings]) -> list[Interval]:
         """The mean over languages of each language's mean over its queries: languages count alike, however many queries they have.
@@ -235,8 +235,12 @@ def _or_distinct(relevant_Q: Strings | None, values_Q: Floats) -> Strings:
     return np.arange(len(values_Q)).astype(np.str_) if relevant_Q is None else relevant_Q
 
 
-def _subtract(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Paired differences by language."""
+def subtract(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Paired differences by language, float64.
+
+    Raises:
+        ValueError: the two do not have the same languages with the same number of queries.
+    """
     if set(first) != set(second):
         raise ValueError(f"the two systems have different languages: {', '.join(sorted(set(first) ^ set(second)))} in one only")
     for name in first:

@@ -21,7 +21,8 @@ def rank_of_gold(scores_QC: Tensor, gold_Q: Tensor) -> Tensor:
 def query_rows(task: BitextTask, scores_QC: Tensor, system: str, scorer: str) -> pa.Table:
     """Outcomes of one language's queries, schema QUERIES.
 
-    With one relevant candidate at rank r: AP = 1/r, AP@20 = 1/r up to rank 20 and 0 beyond, nDCG@10 = 1/log2(1 + r) up to rank 10.
+    With one relevant candidate at rank r: AP = 1/r, AP@20 = 1/r up to rank 20 and 0 beyond, nDCG@10 = 1/log2(1 + r) up to rank 10,
+    R@100 = 1 up to rank 100.
     """
     rank = rank_of_gold(scores_QC, torch.from_numpy(task.gold)).numpy()
     count, pool = len(rank), len(task.candidates)
@@ -29,6 +30,7 @@ def query_rows(task: BitextTask, scores_QC: Tensor, system: str, scorer: str) ->
     columns = {
         "system": [system] * count,
         "task": [TASK] * count,
+        "collection": [f"{task.language}-en"] * count,
         "split": [task.split] * count,
         "scorer": [scorer] * count,
         "query_language": [task.language] * count,
@@ -41,6 +43,7 @@ def query_rows(task: BitextTask, scores_QC: Tensor, system: str, scorer: str) ->
         "AP": (1 / rank).astype(np.float32),
         "AP@20": np.where(rank <= 20, 1 / rank, 0).astype(np.float32),
         "nDCG@10": np.where(rank <= 10, 1 / np.log2(1 + rank), 0).astype(np.float32),
+        "R@100": (rank <= 100).astype(np.float32),
         "top_candidate_id": [str(task.candidates[i]) for i in top],
     }
     return pa.table(columns, schema=QUERIES)

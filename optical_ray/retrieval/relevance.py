@@ -91,6 +91,8 @@ class RelevanceOutcome:
     """With cut-off 20, divided by min(relevant, 20)."""
     ndcg10_Q: Floats
     """Of binary relevance."""
+    r100_Q: Floats
+    """Share of the relevant candidates up to rank 100."""
     top_Q: NDArray[np.int64]
     """Place of the best candidate."""
 
@@ -119,6 +121,7 @@ def judge_scores(scores_QC: Tensor, relevant_QC: NDArray[np.bool_]) -> Relevance
         ap_Q=(precision_QC * hit_QC).sum(1) / count_Q,
         ap20_Q=(precision_QC * hit_QC)[:, :20].sum(1) / np.minimum(count_Q, 20),
         ndcg10_Q=(hit_QC * gain_C).sum(1) / ideal_Q,
+        r100_Q=hit_QC[:, :100].sum(1) / count_Q,
         top_Q=order_QC[:, 0],
     )
 
@@ -129,6 +132,7 @@ def outcome_rows(task: RelevanceTask, outcome: RelevanceOutcome, system: str, sc
     columns = {
         "system": [system] * count,
         "task": ["relevance"] * count,
+        "collection": ["en-en"] * count,
         "split": [task.split] * count,
         "scorer": [scorer] * count,
         "query_language": ["en"] * count,
@@ -141,6 +145,7 @@ def outcome_rows(task: RelevanceTask, outcome: RelevanceOutcome, system: str, sc
         "AP": outcome.ap_Q.astype(np.float32),
         "AP@20": outcome.ap20_Q.astype(np.float32),
         "nDCG@10": outcome.ndcg10_Q.astype(np.float32),
+        "R@100": outcome.r100_Q.astype(np.float32),
         "top_candidate_id": [str(task.candidates[place]) for place in outcome.top_Q],
     }
     return pa.table(columns, schema=QUERIES)

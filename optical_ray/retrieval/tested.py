@@ -11,16 +11,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from optical_ray.artifacts import Store
+from optical_ray.errors import ConfigError, DataError
 from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.config import TaskConfig
 from optical_ray.retrieval.evaluation import DEPTH, describe_collection, describe_lineup, evaluate, identify
-from optical_ray.retrieval.formats.read import read_collections
+from optical_ray.retrieval.formats.read import TASKS, read_collections
 from optical_ray.retrieval.system import System
-from optical_ray.retrieval.systems.lineup import Lineup
+from optical_ray.retrieval.systems.lineup import MEANINGS, Lineup
 from optical_ray.runs.schemas import QUERIES
 
 OF_THE_STUDENT = ("student", "mean-removed", "components-removed")
 """Rows that change with the student."""
+
+
+def check_tasks(tasks: Sequence[TaskConfig]) -> None:
+    """Refuse what could never be asked, before anything is trained for it. No file is read.
+
+    Raises:
+        ConfigError: no such task or system.
+        DataError: a path is not there.
+    """
+    for task in tasks:
+        if task.task not in TASKS:
+            raise ConfigError(f"evaluation.tasks: no task {task.task!r}; there are {', '.join(TASKS)}")
+        if unknown := [name for name in task.systems if name not in MEANINGS]:
+            raise ConfigError(f"evaluation.tasks: no system {unknown[0]!r}; there are {', '.join(MEANINGS)}")
+        if task.task != "ir_datasets" and not Path(task.path).expanduser().exists():
+            raise DataError(f"evaluation.tasks: {task.label} reads {task.path}, which is not there; put it there, or leave the task out")
 
 
 def task_rows(tasks: Sequence[TaskConfig], lineup: Lineup, store: Store) -> pa.Table:

@@ -68,7 +68,7 @@ class TrialFolder:
         path = self.path / "status.json"
         if not path.is_file():
             return None
-        values = _read_object(path)
+        values = read_object(path)
         _check_version(path, values)
         return TrialStatus.parse(values, str(path))
 
@@ -168,7 +168,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: no such folder; expected a run folder such as runs/quickstart-0123456789ab")
         if not path.is_file():
             raise RunFolderError(f"{self.path}: not a run folder (it has no sweep.json)")
-        values = _read_object(path)
+        values = read_object(path)
         _check_version(path, values)
         return SweepRecord.parse(values, str(path))
 
@@ -190,7 +190,12 @@ def read_queries(trials: Iterable[TrialFolder], columns: list[str] | None = None
             yield trial.trial_id, pq.read_table(trial.queries, columns=columns, partitioning=None)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        RunFolderError: it cannot be read, or holds something else.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -14,19 +14,21 @@ FORMAT_VERSION = 1
 QUERIES = pa.schema(
     [
         pa.field("system", pa.string(), nullable=False),  # student | mean-removed | mean-removed-train | components-removed | lexical | ...
-        pa.field("task", pa.string(), nullable=False),  # bitext
+        pa.field("task", pa.string(), nullable=False),  # bitext | tatoeba | lareqa | ...
+        pa.field("collection", pa.string(), nullable=False),  # of the task: `sw-en`, `all`; query ids are unique within it
         pa.field("split", pa.string(), nullable=False),  # valid | test
         pa.field("scorer", pa.string(), nullable=False),  # maxsim | maxsim-symmetric | pooled | tfidf
         pa.field("query_language", pa.string(), nullable=False),
-        pa.field("document_language", pa.string(), nullable=False),
+        pa.field("document_language", pa.string(), nullable=False),  # `mul`: the candidates are of several languages
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("relevant_id", pa.string(), nullable=False),  # what is asked for; languages that ask for the same one are not independent
-        pa.field("rank", pa.int32()),  # 1-based rank of the first relevant candidate; ties count against us; null: not retrieved
+        pa.field("rank", pa.int32()),  # 1-based, of the first relevant candidate; ties count against us; null: not retrieved
         pa.field("num_relevant", pa.int32(), nullable=False),
         pa.field("num_candidates", pa.int32(), nullable=False),
-        pa.field("AP", pa.float32(), nullable=False),  # average precision, no cut-off
+        pa.field("AP", pa.float32(), nullable=False),  # average precision, as deep as was searched
         pa.field("AP@20", pa.float32(), nullable=False),  # divided by min(relevant, 20), as XTREME-R does
-        pa.field("nDCG@10", pa.float32(), nullable=False),
+        pa.field("nDCG@10", pa.float32(), nullable=False),  # gains are the grades
+        pa.field("R@100", pa.float32()),  # share of the relevant candidates up to rank 100; null: written before it was kept
         pa.field("top_candidate_id", pa.string(), nullable=False),
     ]
 )

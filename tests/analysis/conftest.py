@@ -153,6 +153,8 @@ def _query_rows(
             columns["AP@20"] += np.where(rank <= 20, 1.0 / rank, 0.0).tolist()
             columns["nDCG@10"] += np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0).tolist()
     size = len(columns["rank"])
+    columns["collection"] = [f"{language}-en" for language in columns["query_language"]]
+    columns["R@100"] = [float(rank <= 100) for rank in columns["rank"]]
     columns |= {"task": ["bitext"] * size, "split": ["test"] * size, "document_language": ["en"] * size}
     columns |= {"num_relevant": [1] * size, "num_candidates": [300] * size, "top_candidate_id": ["c"] * size}
     return pa.table(columns, schema=QUERIES)

@@ -6,8 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from sentences import OBJECTS, SUBJECTS, VERBS, translate
 
-from optical_ray.analysis.load import load_run
-from optical_ray.errors import ConfigError
+from optical_ray.errors import ConfigError, DataError
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval import tested
 from optical_ray.runs.folder import RunFolder
@@ -85,34 +84,37 @@ def test_references_are_computed_once_for_all_trials(world, task, tmp_path, monk
     )
     for seed in (5, 6):
         run_trial(with_task(world, task, seed=seed, evaluation__seed=3), Resources(), world.store, RunFolder(tmp_path / str(seed)))
-    assert asked == [
-        ["student", "mean-removed", "components-removed"],
-        ["zero-shot", "lexical", "bm25", "random", "zero-shot-mean-removed"],
-        ["student", "mean-removed", "components-removed"],
-    ] or [sorted(names) for names in asked] == [
-        ["components-removed", "mean-removed", "student"],
-        ["bm25", "lexical", "random", "zero-shot", "zero-shot-mean-removed"],
-        ["components-removed", "mean-removed", "student"],
-    ]
+    own, others = ["student", "mean-removed", "components-removed"], ["zero-shot", "zero-shot-mean-removed", "lexical", "bm25", "random"]
+    assert asked == [own, others, own]
 
 
 def test_a_trial_with_tasks_is_another_trial(world, task):
     assert with_task(world, task).trial_id != world.recipe.override({"training.max_steps": 2}).trial_id
 
 
-def test_a_sweep_s_report_still_reads_the_run(world, task, tmp_path):
-    from optical_ray.analysis.sources import open_sources
-
-    assert open_sources  # the main task stays bitext, whatever else was asked
-    recipe, run = with_task(world, task), RunFolder(tmp_path / "run")
-    run_trial(recipe, Resources(), world.store, run)
-    rows = pq.read_table(run.trial(recipe.trial_id).queries, partitioning=None)
-    assert set(rows["task"].to_pylist()) == {"bitext", "toy"}
-    assert load_run
-
-
-@pytest.mark.parametrize("names", [("bitext", None), ("toy", "toy")])
-def test_two_sets_of_rows_need_two_names(task, names):
-    rows = [{"task": "bitext" if name == "bitext" else "parquet", "path": str(task), "name": name and name} for name in names if name]
-    with pytest.raises(ConfigError, match="two sets of rows would be called (bitext|toy); give one of them another `name`"):
+@pytest.mark.parametrize(
+    ("tasks", "twice"), [(["bitext"], "bitext"), (["tatoeba", "lareqa", "tatoeba"], "tatoeba")], ids=["held-out bitext", "two of a task"]
+)
+def test_two_sets_of_rows_need_two_names(tasks, twice):
+    rows = [{"task": task, "path": "data"} for task in tasks]
+    with pytest.raises(ConfigError, match=f"two sets of rows would be called {twice}; give one of them another `name`"):
         Recipe().override({"evaluation.tasks": rows})
+    rows[-1]["name"] = "another"
+    assert Recipe().override({"evaluation.tasks": rows}).evaluation.tasks[-1].label == "another"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"path": "absent"}, DataError, "evaluation.tasks: toy reads absent, which is not there"),
+        ({"task": "tatuba"}, ConfigError, "evaluation.tasks: no task 'tatuba'; there are bitext, tatoeba"),
+        ({"systems": ["best"]}, ConfigError, "evaluation.tasks: no system 'best'; there are student"),
+    ],
+)
+def test_a_task_that_cannot_be_asked_fails_the_trial_before_it_is_trained(world, task, tmp_path, changes, error, message):
+    row = {"task": "parquet", "path": str(task), "name": "toy"} | changes
+    recipe, run = world.recipe.override({"evaluation.tasks": [row]}), RunFolder(tmp_path / "run")
+    with pytest.raises(error, match=message):
+        run_trial(recipe, Resources(), world.store, run)
+    status = run.trial(recipe.trial_id).read_status()
+    assert (status.state, status.step) == ("failed", 0) and message in status.error
