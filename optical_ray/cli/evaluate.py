@@ -20,8 +20,8 @@ from rich.console import Console
 
 from optical_ray.analysis.averages import average_rows, write_averages
 from optical_ray.artifacts import Store, explain_full_disk, write_json
-from optical_ray.cli.evaluated import make_lineup
 from optical_ray.cli.bias_table import BiasRow, print_biases, write_biases
+from optical_ray.cli.evaluated import make_lineup
 from optical_ray.cli.evaluation_tables import print_averages
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
