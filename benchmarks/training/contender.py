@@ -37,6 +37,10 @@ class Contender:
     """Of the others; None: ours."""
     threads: int = 1
     workers: int = 1
+    module: str = "benchmarks.training.ours"
+    """What is run where `environment` is None."""
+    script: Path | None = None
+    """What is run in an environment of the others; None: their training."""
 
 
 def ours(name: str, does: str, world: World, threads: int, workers: int = 1, fixed: bool = False, **changes: Any) -> Contender:
@@ -106,15 +110,15 @@ class Running:
             "CUDA_VISIBLE_DEVICES": "",
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_CACHE": str(folder / "datasets"),
-            "PYTHONPATH": str(ROOT) if contender.environment is None else "",
+            "PYTHONPATH": os.pathsep.join([str(PEERS)] + [str(ROOT)] * (contender.environment is None)),
         }
         self._started = time.time()
         self._processes: list[subprocess.Popen[bytes]] = []
         for rank in range(contender.workers):
             if contender.environment is None:
-                command = [str(python), "-m", "benchmarks.training.ours", str(path), str(rank)]
+                command = [str(python), "-m", contender.module, str(path), str(rank)]
             else:
-                command = [str(python), str(SCRIPTS[contender.environment]), str(path)]
+                command = [str(python), str(contender.script or SCRIPTS[contender.environment]), str(path)]
             with (folder / f"log-{rank}").open("wb") as log:
                 process = subprocess.Popen(
                     command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0

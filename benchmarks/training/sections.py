@@ -138,6 +138,17 @@ def make_groups(world: World, threads: int, effort: Effort, fixed: int, window: 
 
 def measure(group: Group, interop: Path, folder: Path, say: Callable[[str], None]) -> tuple[list[Row], list[dict[str, Any]]]:
     """A row for each contender, also for one that is not installed or fails; and what each said, block by block."""
+    facts, notes, blocks = take_turns(group, interop, folder, say)
+    check_states(facts, notes)
+    where = {"section": group.section, "group": group.name}
+    said = [where | {"contender": name, **facts.get(name, {}), "blocks": found} for name, found in blocks.items()]
+    return summarise(group, facts, notes, blocks), said
+
+
+def take_turns(
+    group: Group, interop: Path, folder: Path, say: Callable[[str], None]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], dict[str, list[dict[str, float]]]]:
+    """By contender: what it said at its start; why there is nothing (more) of it; what it said of its blocks."""
     running: dict[str, Running] = {}
     facts: dict[str, dict[str, Any]] = {}
     notes: dict[str, str] = {}
@@ -176,10 +187,7 @@ def measure(group: Group, interop: Path, folder: Path, say: Callable[[str], None
     finally:
         for process in running.values():
             process.close()
-    check_states(facts, notes)
-    where = {"section": group.section, "group": group.name}
-    said = [where | {"contender": name, **facts.get(name, {}), "blocks": found} for name, found in blocks.items()]
-    return summarise(group, facts, notes, blocks), said
+    return facts, notes, blocks
 
 
 def check_states(facts: dict[str, dict[str, Any]], notes: dict[str, str]) -> None:

@@ -176,7 +176,7 @@ from pathlib import Path
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student_folder import load_student, read_description
 from optical_ray.encoders.tokenizer import tokenize
-from optical_ray.retrieval.evaluate import encode_texts
+from optical_ray.retrieval.encoding import encode_texts
 
 folder = Path("DIR")
 form = read_description(folder).query

@@ -11,47 +11,19 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from optical_ray.data.teacher_cache import TeacherVectors
-from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds, score
+from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds
 from optical_ray.encoders.student import Student, StudentConfig
-from optical_ray.encoders.tokenizer import TokenTable, tokenize
+from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.retrieval.config import EvaluationConfig
+from optical_ray.retrieval.encoding import encode_texts
 from optical_ray.retrieval.measures import query_rows, rank_of_gold
 from optical_ray.retrieval.removal import LanguageSamples, principal_components, remove_components, remove_mean
+from optical_ray.retrieval.search.scoring import Seekers, score_block
 from optical_ray.retrieval.tasks import BitextTask
 from optical_ray.runs import names
 from optical_ray.runs.schemas import QUERIES
 
-BATCH_TOKENS = 8192  # of one forward pass, padding included
 DRIFT_SENTENCES = 256  # English sentences that the drift is measured on, at most
-
-
-def encode_texts(student: Student, table: TokenTable, device: str = "cpu") -> TokenClouds:
-    """The student's content tokens of tokenised texts, not normalised, on the CPU; length-sorted batches, no gradient, no dropout."""
-    order = np.argsort(table.lengths, kind="stable")
-    pieces: list[Tensor] = [torch.empty(0)] * len(table)
-    was_training = student.training
-    student.eval()
-    done = 0
-    with torch.inference_mode():
-        while done < len(order):
-            widest = int(table.lengths[order[min(done + BATCH_TOKENS // 8, len(order) - 1)]])
-            chosen = order[done : done + max(1, BATCH_TOKENS // max(widest, 8))]
-            width = int(table.lengths[chosen].max())
-            ids_BN = torch.zeros(len(chosen), width, dtype=torch.int64)
-            attention_BN = torch.zeros(len(chosen), width, dtype=torch.bool)
-            for line, text in enumerate(chosen):
-                ids_BN[line, : table.lengths[text]] = torch.from_numpy(
-                    table.ids[table.offsets[text] : table.offsets[text + 1]].astype(np.int64)
-                )
-                attention_BN[line, : table.lengths[text]] = True
-            states = student(ids_BN.to(device), attention_BN.to(device)).float().cpu()
-            for line, text in enumerate(chosen):
-                content = torch.from_numpy(table.content[table.offsets[text] : table.offsets[text + 1]])
-                pieces[text] = states[line, : len(content)][content]
-            done += len(chosen)
-    student.train(was_training)
-    lengths = torch.tensor([len(piece) for piece in pieces], dtype=torch.int64)
-    return TokenClouds(torch.cat(pieces) if pieces else torch.empty(0, student.projection.out_features), lengths)
 
 
 def teacher_clouds(teacher: TeacherVectors, english_ids: Iterable[int]) -> TokenClouds:
@@ -125,7 +97,7 @@ class BitextEvaluator:
         """Share of queries whose translation ranks first, by language. `samples` are read with `evaluation.centre=language-mean` alone."""
         found = {}
         for task, cloud, sample in zip(self.tasks, clouds, _samples_or_queries(samples, clouds), strict=True):
-            scores_QC = score(self._queries(cloud, sample), self.documents(task), [scorer])[scorer]
+            scores_QC = torch.from_numpy(score_block(Seekers(self._queries(cloud, sample)), self.documents(task), [scorer])[scorer])
             found[task.language] = (rank_of_gold(scores_QC, torch.from_numpy(task.gold)) == 1).double().mean().item()
         return found
 
@@ -166,8 +138,8 @@ class BitextEvaluator:
                 ),
             }
             for system, (queries, documents) in systems.items():
-                for scorer, scores_QC in score(queries, documents, SCORERS).items():
-                    yield query_rows(task, scores_QC, system, scorer)
+                for scorer, scores_QC in score_block(Seekers(queries), documents, SCORERS).items():
+                    yield query_rows(task, torch.from_numpy(scores_QC), system, scorer)
 
 
 def _samples_or_queries(samples: Sequence[TokenClouds] | None, clouds: Sequence[TokenClouds]) -> list[TokenClouds]:

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from optical_ray.config import Config
 from optical_ray.data.relevance.table import RelevanceData
-from optical_ray.encoders.interaction import Scorer, TokenClouds, score
+from optical_ray.encoders.interaction import Scorer, TokenClouds
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, Strings
+from optical_ray.retrieval.search.scoring import Seekers, score_block
 from optical_ray.runs.schemas import QUERIES
 from optical_ray.seeding import derive_seed
 
-BLOCK_SIMILARITIES = 2**25
-"""Similarities of tokens that are held at once: 128 MB."""
 MEASURES = ("Success@1", "MRR@10", "nDCG@10")
 
 
@@ -71,12 +70,8 @@ def build_relevance_task(data: RelevanceData, config: RelevanceEvaluationConfig,
 
 
 def score_clouds(queries: TokenClouds, documents: TokenClouds, scorer: Scorer) -> Tensor:
-    """Scores [Q, C] of raw tokens, a block of queries at a time."""
-    queries, documents = queries.centred(None), documents.centred(None)
-    most = max(1, int(queries.lengths.max())) * max(1, len(documents.vectors_TD))
-    block = max(1, BLOCK_SIMILARITIES // most)
-    parts = [torch.arange(len(queries))[first : first + block] for first in range(0, len(queries), block)]
-    return torch.cat([score(queries.select(part), documents, [scorer])[scorer] for part in parts])
+    """Scores [Q, C] of raw tokens."""
+    return torch.from_numpy(score_block(Seekers(queries.centred(None)), documents.centred(None), [scorer])[scorer])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student_folder import load_student, read_description
 from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.recipe import Recipe, Resources
-from optical_ray.retrieval.evaluate import encode_texts
+from optical_ray.retrieval.encoding import encode_texts
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep
 from optical_ray.training.checkpoint import latest_checkpoint

@@ -18,7 +18,7 @@ from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student import StudentConfig, build_student
 from optical_ray.encoders.student_folder import load_student, read_description, save_student
 from optical_ray.encoders.tokenizer import tokenize
-from optical_ray.retrieval.evaluate import encode_texts
+from optical_ray.retrieval.encoding import encode_texts
 
 HERE = Path(__file__).parent
 CACHE = os.environ.get("OPTICAL_INTEROP")

@@ -11,7 +11,6 @@ from optical_ray.artifacts import Store
 from optical_ray.data.relevance.build import build_relevance
 from optical_ray.data.relevance.config import RelevanceConfig
 from optical_ray.encoders.interaction import TokenClouds, score
-from optical_ray.retrieval import relevance
 from optical_ray.retrieval.relevance import RelevanceEvaluationConfig, build_relevance_task, judge_scores, outcome_rows, score_clouds
 
 
@@ -62,10 +61,9 @@ def test_candidates_are_the_relevant_documents_and_a_sample_of_the_others(data):
     assert rows["num_relevant"].to_pylist() == [2] * 10
 
 
-def test_scores_of_blocks_of_queries_are_those_of_all(monkeypatch):
+def test_scores_are_those_of_normalised_tokens():
     generator = torch.Generator().manual_seed(0)
     queries = TokenClouds(torch.randn(12, 4, generator=generator), torch.tensor([3, 0, 5, 4]))
     documents = TokenClouds(torch.randn(9, 4, generator=generator), torch.tensor([2, 7]))
     expected = score(queries.centred(None), documents.centred(None), ["maxsim"])["maxsim"]
-    monkeypatch.setattr(relevance, "BLOCK_SIMILARITIES", 60)
     torch.testing.assert_close(score_clouds(queries, documents, "maxsim"), expected)

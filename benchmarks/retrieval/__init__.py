@@ -1,0 +1,1 @@
+"""Search beside PyLate and Sentence-Transformers: MaxSim, encoding, a million stored vectors."""
