@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,9 +38,7 @@ class IrDocuments:
 
     def records(self, start: int = 0) -> Iterator[Record]:
         """As `DocumentFiles.records`."""
-        documents = load_dataset(self.identity).docs_iter()
-        documents = documents[start:] if start and hasattr(documents, "__getitem__") else islice(documents, start, None)
-        for place, document in enumerate(documents, start=start):
+        for place, document in enumerate(_fetch(load_dataset(self.identity), "docs", start), start=start):
             try:
                 yield Record(place, place + 1, Document(check_text(document.doc_id), self.language, check_text(_text(document))))
             except BadRow as bad:
@@ -62,8 +60,7 @@ def read_irds(path: Path, options: FormatOptions) -> Iterator[Collection]:
     skips = Skips(options.on_bad)
     asks = _language(options.query_language, dataset, "queries_lang", identity, "query_language")
     searched = _language(options.document_language, dataset, "docs_lang", identity, "document_language")
-    fields = tuple({"title": "title", "description": "description", "narrative": "narrative"}[name] for name in options.topic_fields)
-    questions = gather_queries(_queries(dataset, identity, asks, fields, skips), identity, skips)
+    questions = gather_queries(_queries(dataset, identity, asks, options, skips), identity, skips)
     judged = (
         Judgement(number, row.query_id, row.doc_id, int(row.relevance)) for number, row in enumerate(_fetch(dataset, "qrels"), start=1)
     )
@@ -91,19 +88,23 @@ def load_dataset(identity: str) -> Any:
         raise missing("ir_datasets", identity, "no such id") from None
 
 
-def _fetch(dataset: Any, part: str) -> Iterator[Any]:
+def _fetch(dataset: Any, part: str, start: int = 0) -> Iterator[Any]:
     try:
-        yield from getattr(dataset, f"{part}_iter")()
+        rows = getattr(dataset, f"{part}_iter")()
+        yield from rows[start:] if start and hasattr(rows, "__getitem__") else islice(rows, start, None)
     except OSError as error:
         raise DataError(
             f"{part} of {dataset!r} cannot be fetched ({str(error).partition(chr(10))[0]}); see https://ir-datasets.com"
         ) from None
 
 
-def _queries(dataset: Any, identity: str, tag: str, fields: Sequence[str], skips: Skips) -> Iterator[Asked]:
+def _queries(dataset: Any, identity: str, tag: str, options: FormatOptions, skips: Skips) -> Iterator[Asked]:
+    """HC4 and NeuCLIR hold each topic twice: in English, and translated by people into the language of the documents (`ht_`)."""
     for number, row in enumerate(_fetch(dataset, "queries"), start=1):
         where = f"{identity}, query {number}"
-        parts = [getattr(row, name, None) or "" for name in fields] if hasattr(row, "title") else [getattr(row, "text", "")]
+        translated = hasattr(row, "ht_title") and canonical_tag(getattr(row, "translation_lang", None) or ENGLISH) == tag != ENGLISH
+        names = [f"ht_{name}" if translated else name for name in options.topic_fields] if hasattr(row, "title") else ["text"]
+        parts = [getattr(row, name, None) or "" for name in names]
         try:
             yield Asked(check_text(row.query_id), check_text(" ".join(" ".join(parts).split())), tag, row.query_id, where)
         except BadRow as bad:

@@ -3,8 +3,7 @@
 import gzip
 import json
 import sys
-import types
-from collections import namedtuple
+from pathlib import Path
 
 import pytest
 from retrieval.formats.released import all_texts, check_contract, relevant, write_jsonl, write_table, write_text
@@ -358,66 +357,6 @@ def test_clirmatrix_reads_grades_inside_its_queries(tmp_path):
         read_collections("clirmatrix", tmp_path, FormatOptions(split="valid"))
 
 
-# ---- ir_datasets
-
-Doc = namedtuple("Doc", "doc_id title text")
-Query = namedtuple("Query", "query_id title description")
-Qrel = namedtuple("Qrel", "query_id doc_id relevance iteration")
-
-
-class FakeDataset:
-    """What ir_datasets promises of a data set, as far as it is used."""
-
-    def __init__(self):
-        self.parts = {"docs", "queries", "qrels"}
-
-    def __getattr__(self, name):
-        if name.startswith("has_"):
-            return lambda: name.removeprefix("has_") in self.parts
-        raise AttributeError(name)
-
-    def docs_iter(self):
-        return [Doc("a", "عنوان", "متن"), Doc("b", "", "متن دو"), Doc("c", "T", "three")]
-
-    def queries_iter(self):
-        return iter([Query("1", "who", "who is it"), Query("2", "what", "")])
-
-    def qrels_iter(self):
-        return iter([Qrel("1", "b", 3, "0"), Qrel("2", "a", 1, "0")])
-
-    def docs_lang(self):
-        return "fa"
-
-
-@pytest.fixture
-def irds(monkeypatch):
-    module, dataset = types.ModuleType("ir_datasets"), FakeDataset()
-
-    def load(name):
-        if name != "hc4/fa/test":
-            raise KeyError(name)
-        return dataset
-
-    module.load = load
-    monkeypatch.setitem(sys.modules, "ir_datasets", module)
-    return dataset
-
-
-def test_ir_datasets_are_read_by_their_id(irds, tmp_path):
-    from pathlib import Path
-
-    [found] = read_collections("ir_datasets", Path("hc4/fa/test"), FormatOptions(topic_fields=("title", "description")))
-    check_contract(found)
-    assert found.name == "hc4-fa-test" and found.queries.texts == ("who who is it", "what") and found.queries.languages == ("en", "en")
-    assert all_texts(found.documents) == {"a": ("fa", "عنوان متن"), "b": ("fa", "متن دو"), "c": ("fa", "T three")}
-    assert found.qrels == {"1": {"b": 3}, "2": {"a": 1}}
-    with pytest.raises(DataError, match="hc4/xx: no such id; ir_datasets reads"):
-        read_collections("ir_datasets", Path("hc4/xx"))
-    irds.parts.remove("qrels")
-    with pytest.raises(DataError, match="hc4/fa/test: has no qrels"):
-        read_collections("ir_datasets", Path("hc4/fa/test"))
-
-
 def test_without_the_package_an_id_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ir_datasets", None)
     with pytest.raises(ConfigError, match=r"pip install optical-ray\[ir-datasets\]"):
@@ -426,8 +365,6 @@ def test_without_the_package_an_id_says_what_to_install(monkeypatch, tmp_path):
 
 def test_other_tasks_are_named():
     with pytest.raises(ConfigError, match="no task 'nope'; there are bitext, tatoeba, lareqa, mewsli-x, trec"):
-        from pathlib import Path
-
         read_collections("nope", Path("x"))
 
 
