@@ -105,6 +105,19 @@ def splat(_: Any, like: Any, value: Any) -> Any:
     return kind(like, value), code
 
 
+@intrinsic
+def spread(_: Any, array: Any, at: Any) -> Any:
+    """One entry of a flat array in every lane; `at` is not negative."""
+    kind = Vector(array.dtype)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return _splat(builder, kind, builder.load(builder.gep(data, [at])))
+
+    return kind(array, at), code
+
+
 def _binary(build: Callable[[Any, Any, Any], Any], meaning: str) -> Any:
     @intrinsic
     def operation(_: Any, x: Any, y: Any) -> Any:
