@@ -1,0 +1,1 @@
+"""Released data sets, read into collections."""
