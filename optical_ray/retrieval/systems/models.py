@@ -25,7 +25,7 @@ from optical_ray.encoders.student_folder import CENTRE, load_student, read_descr
 from optical_ray.encoders.teacher import TeacherConfig, load_teacher
 from optical_ray.encoders.tokenizer import TextForm, tokenize
 from optical_ray.errors import ModelError
-from optical_ray.retrieval.encode import Forward, encode_table, pool_table
+from optical_ray.retrieval.encoding import Forward, encode_table, pool_table
 
 Kind = Literal["query", "document"]
 KINDS: tuple[Kind, ...] = ("query", "document")
