@@ -26,6 +26,7 @@ from optical_ray.cli.evaluation_tables import print_averages
 from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
 from optical_ray.errors import ConfigError, ResourceError, RunFolderError
+from optical_ray.languages.codes import ENGLISH
 from optical_ray.recipe import Resources
 from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.evaluation import (
@@ -43,7 +44,7 @@ from optical_ray.retrieval.ranking import Outcome, Progress, Sweep, check_collec
 from optical_ray.retrieval.system import System
 from optical_ray.retrieval.systems.lineup import Lineup
 from optical_ray.retrieval.systems.seq2seq import translate_with, write_translations
-from optical_ray.retrieval.systems.translation import read_translations
+from optical_ray.retrieval.systems.translation import read_translations, translate
 from optical_ray.retrieval.trec import write_qrels, write_run
 from optical_ray.runs.folder import utc_now
 from optical_ray.runs.provenance import describe_provenance
@@ -67,11 +68,11 @@ def evaluate_model(options: argparse.Namespace) -> None:
     _check_out(out)
     with status_line(console, "read") as show:
         lineup = make_lineup(options, store, show)
-        lineup.names(options.systems)
         collections = read_collections(options.task, options.data, _format_options(options))
         for collection in collections:
             check_collection(collection)
-        lineup = _with_translations(options, lineup, collections, out, show)
+        lineup = _with_translations(options, lineup, collections, show)
+        lineup.names(options.systems)
         data = {collection.name: describe_collection(collection) for collection in collections}
         show(f"{options.task}: {_count(data)}")
     _print_skipped(console, data)
@@ -151,11 +152,16 @@ def _resources(options: argparse.Namespace) -> Resources:
     return Resources.parse(values, "--workers, --threads")
 
 
-def _with_translations(options: argparse.Namespace, lineup: Lineup, collections: Sequence[Collection], out: Path, show: Progress) -> Lineup:
+def _with_translations(options: argparse.Namespace, lineup: Lineup, collections: Sequence[Collection], show: Progress) -> Lineup:
+    """With translations of every query that needs one, or one line that says which has none."""
     if options.translations is not None and options.translator is not None:
         raise ConfigError("--translations and --translator: both give translations; choose one")
     if options.translations is not None:
-        return replace(lineup, translations=read_translations(options.translations), translated_by=str(options.translations))
+        translations, source = read_translations(options.translations), str(options.translations)
+        for collection in collections:
+            if ENGLISH in collection.documents.languages:
+                translate(collection.queries, translations, source)
+        return replace(lineup, translations=translations, translated_by=source)
     if options.translator is not None:
         found = translate_with(options.translator, [collection.queries for collection in collections], options.device, show)
         return replace(lineup, translations=found, translated_by=options.translator)
@@ -241,7 +247,7 @@ def _replace(scratch: Path, out: Path) -> None:
 def _count(data: dict[str, dict[str, Any]]) -> str:
     queries = sum(found["queries"] for found in data.values())
     documents = sum({found["fingerprint"]: found["documents"] for found in data.values()}.values())
-    return f"{len(data)} searches, {queries:,} queries, {documents:,} documents"
+    return f"{len(data)} search{'' if len(data) == 1 else 'es'}, {queries:,} queries, {documents:,} documents"
 
 
 def _print_skipped(console: Console, data: dict[str, dict[str, Any]]) -> None:

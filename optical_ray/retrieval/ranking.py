@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from optical_ray.errors import DataError
 from optical_ray.retrieval.collection import BLOCK_DOCUMENTS, Collection, DocumentBlock, Documents, Ranked
 from optical_ray.retrieval.judge import Judge
+from optical_ray.retrieval.search.passages import PASSAGES_AT_ONCE
 from optical_ray.retrieval.search.ranker import EXACT_SCORES, Ranker
+from optical_ray.retrieval.search.token_scorer import TokenScorer
 from optical_ray.retrieval.system import BlockScorer, System
 
 ROUND_BYTES = 2**31
@@ -39,6 +41,8 @@ class Search:
     """Documents to re-rank: no other is scored."""
     depth: int
     num_documents: int
+    whole_blocks: bool = False
+    """It reads encodings that are kept by block; others are shown a block part by part."""
 
     def rankers(self) -> dict[str, Ranker]:
         """One for each scorer, nothing seen yet."""
@@ -78,9 +82,12 @@ class Round:
         rankers = [search.rankers() for search in self.searches]
         for number, block in enumerate(self.documents.blocks(start, stop), start):
             first = number * BLOCK_DOCUMENTS
-            for search, own in zip(self.searches, rankers, strict=True):
-                for name, scores_QC in search.scores(block, first).items():
-                    own[name].add(first, scores_QC)
+            for whole, parts in ((True, [(0, block)]), (False, cut_block(block))):
+                asked = [pair for pair in zip(self.searches, rankers, strict=True) if pair[0].whole_blocks == whole]
+                for inside, part in parts if asked else ():  # part by part, so that all searches meet what is encoded of one
+                    for search, own in asked:
+                        for name, scores_QC in search.scores(part, first + inside).items():
+                            own[name].add(first + inside, scores_QC)
             if progress is not None:
                 progress(f"documents {min(first + BLOCK_DOCUMENTS, len(self.documents)):,} of {len(self.documents):,}")
         return rankers
@@ -181,7 +188,9 @@ def _rank_group(
             judge, candidates = known[id(collection)]
             size = len(collection.documents)
             scorer = system.prepare(collection.queries, collection.documents)
-            searches.append(Search(scorer, tuple(system.scorers), tuple(judge.relevant), candidates, min(depth(collection), size), size))
+            whole = isinstance(scorer, TokenScorer) and scorer.reads_index
+            places = (tuple(judge.relevant), candidates)
+            searches.append(Search(scorer, tuple(system.scorers), *places, min(depth(collection), size), size, whole))
         title = f"{part[0][0].task} {part[0][0].name}, {part[0][1].name}" + (f" and {len(part) - 1} more" if len(part) > 1 else "")
         rankers = sweep(Round(part[0][0].documents, tuple(searches)), partial(_show_under, show, title))
         count = sum(map(len, rankers))
@@ -196,13 +205,14 @@ def _show_under(show: Progress, title: str, line: str) -> None:
 
 
 def _rounds(pairs: list[tuple[Collection, System]]) -> Iterator[list[tuple[Collection, System]]]:
-    """Searches in order, as many at once as ROUND_BYTES of scores allow; one at a time where a block holds all documents."""
+    """Searches in order, as many at once as ROUND_BYTES of scores allow; where documents are one block, of one collection."""
     part: list[tuple[Collection, System]] = []
     held = 0
     for collection, system in pairs:
         each = min(EXACT_SCORES, len(collection.queries) * len(collection.documents))
         needed = 4 * each * len(system.scorers)
-        if part and (held + needed > ROUND_BYTES or collection.num_blocks == 1):
+        alone = collection.num_blocks == 1 and bool(part) and part[-1][0] is not collection
+        if part and (held + needed > ROUND_BYTES or alone):
             yield part
             part, held = [], 0
         part.append((collection, system))
@@ -218,6 +228,20 @@ def _find_candidates(collection: Collection) -> Places | None:
     named = [collection.candidates.get(query, ()) for query in collection.queries.ids]
     place_of = collection.documents.places(frozenset(name for names in named for name in names))
     return tuple(np.array(sorted({place_of[name] for name in names if name in place_of}), np.int64) for names in named)
+
+
+def cut_block(block: DocumentBlock) -> Iterator[tuple[int, DocumentBlock]]:
+    """A block in parts of whole documents, each of at most PASSAGES_AT_ONCE passages (or one document): where it begins, and the part.
+
+    What is encoded of a part is remembered until every system has seen it (systems/memory.py); a whole block may be gigabytes.
+    """
+    starts = np.append(np.flatnonzero(np.diff(block.owner, prepend=-1)), len(block.passages))
+    first = 0
+    while first < len(block):
+        last = int(np.searchsorted(starts, starts[first] + PASSAGES_AT_ONCE, side="right")) - 1
+        last = max(first + 1, last)
+        yield first, select_documents(block, np.arange(first, last))
+        first = last
 
 
 def select_documents(block: DocumentBlock, places: NDArray[np.int64]) -> DocumentBlock:

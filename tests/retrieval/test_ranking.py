@@ -9,7 +9,7 @@ from retrieval.systems.sides import WordSide
 
 from optical_ray.errors import DataError
 from optical_ray.retrieval import ranking
-from optical_ray.retrieval.ranking import rank, select_documents
+from optical_ray.retrieval.ranking import cut_block, rank, select_documents
 from optical_ray.retrieval.systems.memory import EncodingMemory
 from optical_ray.retrieval.systems.shuffle import RandomSystem
 from optical_ray.retrieval.systems.tokens import TokenSystem
@@ -126,6 +126,24 @@ def test_a_query_whose_relevant_document_is_not_there_is_refused():
     collection = make_collection([("1", "sw", "a")], DOCUMENTS, {"1": ["absent"]})
     with pytest.raises(DataError, match="'1' has no relevant document"):
         list(rank([collection], [RandomSystem()], at_5))
+
+
+def test_a_block_is_cut_between_documents_and_nothing_is_lost(monkeypatch):
+    monkeypatch.setattr(ranking, "PASSAGES_AT_ONCE", 3)
+    rows = [("a", "en", "1"), ("b", "sw", ["2", "3"]), ("c", "en", ["4", "5", "6", "7"]), ("d", "en", "8"), ("e", "en", "9")]
+    block = whole_block(ListedDocuments(rows))
+    parts = list(cut_block(block))
+    assert [(first, part.ids) for first, part in parts] == [(0, ("a", "b")), (2, ("c",)), (3, ("d", "e"))]
+    assert sum((part.passages for _, part in parts), ()) == block.passages
+    assert [part.owner.tolist() for _, part in parts] == [[0, 1, 1], [0, 0, 0, 0], [0, 1]]
+
+
+def test_what_is_encoded_of_a_large_block_is_shared_part_by_part(monkeypatch):
+    """A memory of one part is enough, however many systems and parts."""
+    monkeypatch.setattr(ranking, "PASSAGES_AT_ONCE", 4)
+    side, found = systems()
+    list(rank([SWAHILI], [found[0], dataclasses.replace(found[0], name="again")], at_5))
+    assert side.encoded <= sum(len(texts) for *_, texts in DOCUMENTS.rows)
 
 
 def test_some_documents_of_a_block_keep_their_passages():

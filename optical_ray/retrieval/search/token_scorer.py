@@ -65,6 +65,11 @@ class TokenScorer:
         self._queries = Seekers(queries.centred(query_centre))
         self._documents, self._scorers, self._centre = documents, tuple(scorers), document_centre
 
+    @property
+    def reads_index(self) -> bool:
+        """Only whole blocks can be asked for: those that the index was made of."""
+        return isinstance(self._documents, DocumentIndex)
+
     def scores(self, block: DocumentBlock) -> dict[str, NDArray[np.float32]]:
         """By scorer: scores [Q, C]."""
         if isinstance(self._documents, DocumentIndex):
