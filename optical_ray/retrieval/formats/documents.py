@@ -28,10 +28,9 @@ def whole_documents(ids: Sequence[str], languages: Sequence[str], texts: Sequenc
 
 def digest_row(digest: hashlib._Hash, identity: str, language: str, text: str) -> None:
     """Add one document to a digest; lengths stand before texts, so that no two rows read as others."""
-    for value in (identity, language, text):
-        encoded = value.encode()
-        digest.update(len(encoded).to_bytes(8, "little"))
-        digest.update(encoded)
+    values = identity.encode(), language.encode(), text.encode()
+    lengths = " ".join(str(len(value)) for value in values)
+    digest.update(b"".join((lengths.encode(), b"\0", *values)))
 
 
 class InMemoryDocuments:

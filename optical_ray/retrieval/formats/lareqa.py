@@ -59,8 +59,8 @@ def read_lareqa(path: Path, options: FormatOptions) -> Iterator[Collection]:
     wanted = options.languages or (XTREME_R if options.language_set == "xtreme-r" else ())
     found = known_tags(list(files), wanted, str(folder), skips)
     pool = _Pool()
-    for name, code in choose_languages(found, wanted, str(folder), SOURCES["lareqa"], skips).items():
-        _read_file(files[code], name, found[code], pool, skips)
+    for code in choose_languages(found, wanted, str(folder), SOURCES["lareqa"], skips).values():
+        _read_file(files[code], code, found[code], pool, skips)  # ids are the benchmark's own: `zh_1_0`, whatever its tag
     grades: Grades = {row.id: dict.fromkeys(pool.relevant[row.cluster], 1) for row in pool.asked}
 
     def open_documents(wanted: frozenset[str], _: Skips) -> InMemoryDocuments:
@@ -72,7 +72,7 @@ def read_lareqa(path: Path, options: FormatOptions) -> Iterator[Collection]:
     yield build_collection("lareqa", "all", options, questions, grades, open_documents, str(folder), skips)
 
 
-def _read_file(file: Path, name: str, tag: str, pool: _Pool, skips: Skips) -> None:
+def _read_file(file: Path, code: str, tag: str, pool: _Pool, skips: Skips) -> None:
     """Questions and candidates of one language; a language in which no question has an answer has its labels withheld."""
     squad = read_json(file)
     if not isinstance(squad, Mapping) or not isinstance(squad.get("data"), list):
@@ -84,7 +84,7 @@ def _read_file(file: Path, name: str, tag: str, pool: _Pool, skips: Skips) -> No
         return
     for number, (_, paragraph) in enumerate(paragraphs, start=1):
         try:
-            _read_paragraph(paragraph, f"{name}_{number}", name, tag, file, pool, skips)
+            _read_paragraph(paragraph, f"{code}_{number}", code, tag, file, pool, skips)
         except BadRow as bad:
             skips.bad(bad.reason, f"{file}, paragraph {number}: {bad.found}")
 
@@ -96,7 +96,7 @@ def _items(value: Any, key: str, file: Path) -> list[dict[str, Any]]:
     return items
 
 
-def _read_paragraph(paragraph: dict[str, Any], identity: str, name: str, tag: str, file: Path, pool: _Pool, skips: Skips) -> None:
+def _read_paragraph(paragraph: dict[str, Any], identity: str, code: str, tag: str, file: Path, pool: _Pool, skips: Skips) -> None:
     context, breaks = string_field(paragraph, "context"), paragraph.get("sentence_breaks")
     if not isinstance(breaks, list):
         raise BadRow(BROKEN_ROW, f"no sentence_breaks, so this is XQuAD and not XQuAD-R; {SOURCES['lareqa']}")
@@ -115,7 +115,7 @@ def _read_paragraph(paragraph: dict[str, Any], identity: str, name: str, tag: st
             continue
         equal = {sentences[place] for place in held if place is not None}
         relevant.append((asks, [f"{identity}_{place}" for place, sentence in enumerate(sentences) if sentence in equal]))
-        asked.append(Asked(f"{asks}_{name}", text, tag, asks, f"{file}, question {asks}"))
+        asked.append(Asked(f"{asks}_{code}", text, tag, asks, f"{file}, question {asks}"))
     for (asks, candidates), row in zip(relevant, asked, strict=True):
         pool.relevant[asks] += candidates
         pool.asked.append(row)

@@ -164,9 +164,12 @@ def string_field(row: dict[str, Any], *keys: str) -> str:
     Raises:
         BadRow: none is there, it is neither text nor a whole number, or it is no good text.
     """
-    value = next((row[key] for key in keys if row.get(key) is not None), None)
-    if value is None:
+    for key in keys:
+        value = row.get(key)
+        if value is not None:
+            break
+    else:
         raise BadRow(BROKEN_ROW, f"no {' or '.join(keys)} (it has {', '.join(map(str, list(row)[:8])) or 'nothing'}); fix it")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadRow(BROKEN_ROW, f"{keys[0]} is a {type(value).__name__}, expected a string; fix it")
+    if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadRow(BROKEN_ROW, f"{key} is a {type(value).__name__}, expected a string; fix it")
     return check_text(str(value))

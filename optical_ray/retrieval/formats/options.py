@@ -16,7 +16,7 @@ class FormatOptions(Config):
     """Which part of a data set is asked, among which candidates; a field that a task has no use for is ignored by it."""
 
     languages: tuple[str, ...] = ()
-    """Languages of the questions, by any usual code; of LAReQA also those of the candidates. Empty: `language_set`."""
+    """Languages of the questions, by any usual code; of LAReQA's JSON files also those of the candidates. Empty: `language_set`."""
     language_set: Literal["found", "xtreme-r"] = "found"
     """`found`: every language that has a file; `xtreme-r`: exactly the benchmark's (Tatoeba 41, LAReQA 11, Mewsli-X 11), all of which must
     be there."""

@@ -15,7 +15,7 @@ from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.formats.assemble import Asked, build_collection, gather_queries
 from optical_ray.retrieval.formats.documents import InMemoryDocuments
 from optical_ray.retrieval.formats.options import FormatOptions
-from optical_ray.retrieval.formats.skips import MISSING_LANGUAGE, Skips
+from optical_ray.retrieval.formats.skips import MISSING_LANGUAGE, NO_COUNTERPART, Skips
 
 EMPTY_SIDE = "pair with an empty side"
 
@@ -207,6 +207,7 @@ def _build(
         for i in range(len(gold))
         if gold[i] >= 0
     ]
+    skips.leave_out(NO_COUNTERPART, len(gold) - len(rows))
     own = {query.ids[i]: gold[i] for i in range(len(gold)) if gold[i] >= 0}
     grades = {identity: {document.ids[place]: 1} for identity, place in own.items()}
     if options.duplicates == "all":

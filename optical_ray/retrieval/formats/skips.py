@@ -27,7 +27,7 @@ NOT_JUDGED = "query without judgements"
 NOTHING_RELEVANT = "query without a relevant document"
 UNANSWERABLE = "unanswerable question"
 NO_SENTENCE = "question whose answer is in no sentence"
-NO_CANDIDATES = "query that the run to re-rank does not name"
+NO_COUNTERPART = "line without a translation in the other language"
 BEYOND_LIMIT = "query beyond max_queries"
 """Left out by the benchmark's protocol, or by an option."""
 

@@ -65,7 +65,7 @@ def read_tables(
     texts: tuple[str, str] = ("title", "text"),
     join: Callable[[Any, Any], str] = join_title,
 ) -> Iterator[Collection]:
-    """One collection of queries.parquet, corpus.parquet and qrels.parquet.
+    """One collection of queries.parquet, corpus.parquet (or parts in a folder corpus/) and qrels.parquet.
 
     Args:
         task: As `Collection.task`.
@@ -78,27 +78,28 @@ def read_tables(
         DataError: a table is missing, lacks a column or, `refuse`, has a bad row.
     """
     queries, corpus, judged = (path / f"{name}.parquet" for name in ("queries", "corpus", "qrels"))
+    parts = (corpus,) if corpus.is_file() else tuple(sorted((path / "corpus").glob("*.parquet")))
     for file in (queries, corpus, judged):
-        if not file.is_file():
+        if not (parts if file is corpus else file.is_file()):
             raise missing(task, file, "no such file")
     skips = Skips(options.on_bad)
     others: set[str] = set()
     questions = gather_queries(_queries(queries, options, others, skips), str(queries), skips, wanted_tags(options))
     questions.seen.update(others)
     grades = gather_grades(_judgements(judged, skips), questions, str(judged), "row", skips)
-    names = _names(corpus)
+    names = _names(parts[0])
     has = [column if column in names else None for column in texts]
     parser = RowParser(
-        _column(corpus, names, IDS["documents"]),
+        _column(parts[0], names, IDS["documents"]),
         (has[0], has[1]),
         join,
         next((column for column in LANGUAGE if column in names), None),
         canonical_tag(options.document_language or ENGLISH),
     )
     if texts[1] not in names and texts[0] not in names:
-        _column(corpus, names, (texts[1],))
+        _column(parts[0], names, (texts[1],))
     columns = tuple(column for column in (parser.id, *parser.texts, parser.language) if column is not None)
-    files = ParquetFiles((corpus,), tuple(dict.fromkeys(columns)), parser)
+    files = ParquetFiles(parts, tuple(dict.fromkeys(columns)), parser)
     yield build_collection(task, path.name, options, questions, grades, StoredOpener(files, options.max_documents).open, str(judged), skips)
 
 

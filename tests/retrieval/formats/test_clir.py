@@ -255,6 +255,15 @@ def test_tables_name_languages_splits_and_clusters(tmp_path):
     assert hausa.queries.ids == ("2",) and hausa.qrels == {"2": {"8": 1}}
 
 
+def test_a_corpus_may_lie_in_parts(tmp_path):
+    write_table(tmp_path / "queries.parquet", query_id=["1"], text=["x"])
+    write_table(tmp_path / "corpus" / "part-1.parquet", doc_id=["8"], text=["z"])
+    write_table(tmp_path / "corpus" / "part-0.parquet", doc_id=["7"], text=["y"])
+    write_table(tmp_path / "qrels.parquet", query_id=["1"], doc_id=["8"], relevance=[1])
+    [found] = read_collections("parquet", tmp_path)
+    assert list(all_texts(found.documents)) == ["7", "8"]
+
+
 @pytest.mark.parametrize(
     ("table", "columns", "message"),
     [

@@ -95,6 +95,13 @@ def test_offsets_count_characters_as_they_are_stored(tmp_path, form):
     assert all_texts(pool.documents)["vi_1_1"][1] == context[start:] + context
 
 
+def test_ids_are_the_benchmark_s_own(tmp_path):
+    write(tmp_path, "zh", paragraph("鲍勃唱歌。", [[0, 5]], ("q", "谁唱歌？", 0)))
+    [pool] = read_collections("lareqa", tmp_path)
+    assert all_texts(pool.documents) == {"zh_1_0": ("zh-Hans", "鲍勃唱歌。鲍勃唱歌。")} and relevant(pool) == {"q_zh": {"zh_1_0"}}
+    assert pool.queries.languages == ("zh-Hans",)
+
+
 def test_an_answer_with_several_places_has_several_relevant_sentences(tmp_path):
     several = paragraph(ENGLISH, ENGLISH_BREAKS, ("q", "What?", 0))
     several["qas"][0]["answers"].append({"answer_start": 31, "text": "ob"})

@@ -125,6 +125,7 @@ def test_languages_that_share_their_english_ask_for_each_other(parallel):
     arabic, swahili = read_collections("bitext", parallel, options)
     assert [arabic.name, swahili.name] == ["ar-sw", "sw-ar"]
     assert relevant(arabic) == {"ar-1": {"sw-2"}, "ar-3": {"sw-1"}} and len(arabic.documents) == 3  # "Stop." has no Swahili
+    assert arabic.skipped == swahili.skipped == {"line without a translation in the other language": 1}
     assert relevant(swahili) == {"sw-1": {"ar-3"}, "sw-2": {"ar-1"}}  # the second "Come." has no second one in Arabic
     [paired] = read_collections("bitext", parallel, FormatOptions(pairs=("swa:arb",)))
     assert paired.name == "sw-ar" and relevant(paired) == relevant(swahili)
