@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optical_ray.analysis.design import REPLICATE_FIELDS, best_of_search, view_parts
+from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, best_of_search, short, show, view_parts
 from optical_ray.analysis.load import Trial, load_run, read_trial
 from optical_ray.analysis.sources import DEFAULT_SCORER, STUDENT
 from optical_ray.errors import ConfigError, RunFolderError
@@ -25,6 +25,8 @@ from optical_ray.runs.query_rows import read_query_rows
 from optical_ray.runs.schemas import FORMAT_VERSION
 
 EVALUATION = "evaluation.json"
+SHOWN_FIELDS = 3
+"""Recipe fields that a label names, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class _Found:
     rows: pa.Table
     fields: Mapping[str, Any] | None = None
     """A trial's recipe, by dotted name."""
+    arm: str = ""
+    """Of a trial: `OT, k = 4`."""
     scorer: str = DEFAULT_SCORER
     system: str | None = None
     """Asked for."""
@@ -79,7 +83,7 @@ def open_entries(arguments: Sequence[str], split: str | None = None, scorer: str
         RunFolderError: a path is not there, is none of the three kinds of folder, or has no rows that can be compared.
         ConfigError: a system, scorer or split that is not there; what is there is named.
     """
-    found = [item for text in arguments for item in _open(text)]
+    found = _name_settings([item for text in arguments for item in _open(text)])
     found = _choose_split(found, split)
     chosen = [_choose(item, scorer) for item in found]
     groups: dict[tuple[Any, ...], list[tuple[_Found, str, str]]] = {}
@@ -155,7 +159,23 @@ def _of_trial(text: str, trial: Trial, rows: pa.Table) -> _Found:
     arm = "untrained" if trial.arm == "none" else f"{trial.arm}, k = {trial.k}"
     setting = tuple(sorted((name, repr(value)) for name, value in trial.fields.items() if name not in REPLICATE_FIELDS))
     scorer = str(trial.fields.get("evaluation.scorer") or DEFAULT_SCORER)
-    return _Found(text, f"{arm} ({trial.trial_id})", rows, trial.fields, scorer, setting=setting)
+    return _Found(text, trial.trial_id, rows, trial.fields, arm, scorer, setting=setting)
+
+
+def _name_settings(found: list[_Found]) -> list[_Found]:
+    """Trials by arm, k and what else differs between them but seeds: `OT, k = 4, epsilon 0.1 (0123456789ab)`."""
+    recipes = [item.fields for item in found if item.fields is not None]
+    names = dict.fromkeys(name for fields in recipes for name in fields if name not in (*ARM_FIELDS, *REPLICATE_FIELDS, SIZE_FIELD))
+    varying = [name for name in names if len({repr(fields.get(name)) for fields in recipes}) > 1]
+    told = []
+    for item in found:
+        if item.fields is None:
+            told.append(item)
+            continue
+        values = [f", {short(name)} {show(item.fields.get(name))}" for name in varying[:SHOWN_FIELDS]]
+        more = ", ..." if len(varying) > SHOWN_FIELDS else ""
+        told.append(replace(item, label=f"{item.arm}{''.join(values)}{more} ({item.label})"))
+    return told
 
 
 def _choose_split(found: list[_Found], split: str | None) -> list[_Found]:

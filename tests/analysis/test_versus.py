@@ -350,3 +350,11 @@ def test_the_interval_over_seeds_is_students_and_covers_where_a_bootstrap_would_
         covered_by_bootstrap += low <= 0 <= high
     assert 0.93 <= covered / 1000 <= 0.97
     assert covered_by_bootstrap / 1000 < 0.88
+
+
+def test_settings_are_told_apart_by_what_differs_besides_arm_k_and_seed(tmp_path, make_recipe, trial_writer, qualities):
+    run = RunFolder(tmp_path / "run")
+    recipes = [make_recipe("OT", 2, seed=seed, transport__epsilon=epsilon) for epsilon in (0.1, 0.5) for seed in (0, 1)]
+    ids = [trial_writer(run, recipe, qualities["planted"], queries=10, languages=("fr", "sw")) for recipe in recipes]
+    entries = open_entries([str(run.trial(name).path) for name in ids])
+    assert [entry.label for entry in entries] == ["OT, k = 2, epsilon 0.1 (2 seeds)", "OT, k = 2, epsilon 0.5 (2 seeds)"]

@@ -56,6 +56,7 @@ def recipe_file(world, tmp_path):
         ["train-teacher"],
         ["sweep"],
         ["report"],
+        ["compare"],
         ["recipe", "fields"],
     ],
 )
