@@ -5,6 +5,7 @@ Q queries, C documents of a block, P passages, V words.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def _index(documents: Documents) -> _Index:
         passages += [[vocabulary.setdefault(word, len(vocabulary)) for word in split_words(passage)] for passage in block.passages]
     if not vocabulary:  # bm25s cannot index texts without a single word
         return _Index({}, csc_array((len(passages), 1), dtype=np.float32).tocsr(), starts)
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to tell every step
     engine = bm25s.BM25(method="lucene", k1=K1, b=B)
     engine.index(bm25s.tokenization.Tokenized(passages, vocabulary), create_empty_token=False, show_progress=False)
     columns = (engine.scores["data"], engine.scores["indices"], engine.scores["indptr"])
