@@ -11,5 +11,6 @@ answer     sentences that the numbers allow, and what is missing
 table      the table in the terminal
 figures    panels as SVG and PNG
 page       the template's view of an analysis: cells, captions, notes
+averages   of one evaluation's rows: means with intervals by view, language, system and scorer; the lines of its summary.csv
 report     report/: index.html, figures, CSV, Parquet
 """

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from optical_ray.analysis.outcomes import Languages, System, count_sentences, index_outcomes
+from optical_ray.analysis.outcomes import Languages, System, count_sentences, index_rows
 from optical_ray.artifacts import whole_file
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
 from optical_ray.runs.query_rows import read_query_rows
@@ -42,8 +41,7 @@ def average_rows(path: Path) -> list[Average]:
     """
     rows = read_query_rows(path)
     order = list(dict.fromkeys(zip(rows["system"].to_pylist(), rows["scorer"].to_pylist(), strict=True)))
-    named = pa.DictionaryArray.from_arrays(pa.array([0] * rows.num_rows, pa.int32()), pa.array(["evaluation"]))
-    found = index_outcomes(rows.append_column("trial_id", named), MEASURES).get("evaluation", {})
+    found = index_rows(rows, MEASURES)
     averages: list[Average] = []
     bootstrap = QueryBootstrap()
     views = sorted({system.task for system in found})
