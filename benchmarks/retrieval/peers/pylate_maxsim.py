@@ -40,12 +40,12 @@ def main() -> None:
     chunks = []  # of so many similarities at once: from one that stays in the cache to the 100 million of Sentence-Transformers
     for elements in (250_000, 1_000_000, 4_000_000, 16_000_000, 100_000_000):
         pairs = max(1, elements // similarities)
-        for few in (1, 8, 64):
+        for few in (1, 4, 16, 64):
             chunk = (min(few, job["queries"]), max(1, pairs // min(few, job["queries"])))
             if chunk not in chunks and pairs >= few:
                 chunks.append(chunk)
     most = min(turns.TUNING_PASSAGES, len(passages))
-    best = turns.fastest(chunks, lambda chunk: score(0, min(turns.TUNING_QUERIES, job["queries"]), chunk, most))
+    best = turns.fastest(chunks, lambda chunk: score(0, job["queries"], chunk, most))
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pylate", "torch"))
     blocks.facts = {"versions": versions, "chunk": f"{best[0]} queries x {best[1]} passages"}
     turns.answer(job, blocks, [queries, passages], lambda first, stop: score(first, stop, best))

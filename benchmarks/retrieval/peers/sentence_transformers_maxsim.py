@@ -27,9 +27,8 @@ def main() -> None:
     best: tuple[str, int | None] = ("lists", None)
     if job["chunk"] == "fastest":
         sizes = (250_000, 1_000_000, 4_000_000, 16_000_000, 100_000_000)
-        few = min(turns.TUNING_QUERIES, job["queries"])
         ways = [(layout, size) for layout in layouts for size in sizes]
-        best = turns.fastest(ways, lambda way: score(0, few, way, turns.TUNING_PASSAGES))
+        best = turns.fastest(ways, lambda way: score(0, job["queries"], way, turns.TUNING_PASSAGES))
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch"))
     blocks.facts = {"versions": versions, "chunk": f"{best[0]}, {best[1] or 100_000_000:,} elements"}
     turns.answer(job, blocks, [vectors for vectors, _ in sides], lambda first, stop: score(first, stop, best))

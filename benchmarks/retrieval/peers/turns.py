@@ -17,8 +17,8 @@ import torch
 from blocks import Blocks
 from torch import Tensor
 
-TUNING_QUERIES = 4
-TUNING_PASSAGES = 2500
+TUNING_PASSAGES = 1000
+"""That ways of chunking are tried on, with all queries of a step."""
 
 
 def read_job() -> tuple[dict[str, Any], Blocks]:
