@@ -38,7 +38,8 @@ class TokenScorer:
         documents: Encodes them now, or has them on disk.
         scorers: Which scores are wanted.
         query_centre: Subtracted from the queries' tokens, [D].
-        document_centre: Likewise, of the documents' tokens (or what else is done to them); None with a pooled index, which was centred when it was made.
+        document_centre: Likewise, of the documents' tokens (or what else is done to them); None with a pooled index, which was centred when
+            it was made.
 
     Raises:
         ModelError: queries and documents have different numbers of dimensions, or a pooled index is asked for more than `pooled`.
