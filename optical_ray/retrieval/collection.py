@@ -1,8 +1,8 @@
 """What is asked, among what, and what is right: the one form that every released data set is read into.
 
-    formats/  reads a folder or files as released      ->  Collection
-    search/   ranks a collection's documents           ->  Ranked
-    judge.py  compares with the relevance judgements   ->  rows per query (schema QUERIES)
+formats/  reads a folder or files as released      ->  Collection
+search/   ranks a collection's documents           ->  Ranked
+judge.py  compares with the relevance judgements   ->  rows per query (schema QUERIES)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_DOCUMENTS = 4096
-"""Documents of one block. Blocks are cut by this rule alone, whoever reads them: what is computed block by block is then the same to the bit
-for any number of workers."""
+"""Documents of one block. Blocks are cut by this rule alone, whoever reads them: what is computed block by block is then the same to the
+bit for any number of workers."""
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; above 0: relevant. What is not named is not relevant."""
@@ -94,7 +94,7 @@ class Collection:
     candidates: Mapping[str, tuple[str, ...]] | None = None
     """Query id -> documents to re-rank, in the order of the run that named them; None: full ranking."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """Why -> how many queries, documents or judgements were left out, where the user allowed it, or where the benchmark's protocol says so."""
+    """Why -> how many queries, documents or judgements were left out, where the user allowed it, or where the protocol says so."""
 
     @property
     def num_blocks(self) -> int:
