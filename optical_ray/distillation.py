@@ -23,6 +23,7 @@ from optical_ray.encoders.student import Student, build_student
 from optical_ray.encoders.student_folder import load_student, save_student
 from optical_ray.encoders.teacher import Teacher
 from optical_ray.recipe import Recipe, Resources
+from optical_ray.retrieval.encoding import encode_texts
 from optical_ray.retrieval.evaluate import BitextEvaluator, collapse_statistics, relevant_clouds
 from optical_ray.retrieval.removal import remove_mean, sample_languages
 from optical_ray.retrieval.tasks import Split, build_tasks
@@ -40,6 +41,7 @@ from optical_ray.training.verdicts import verdicts
 from optical_ray.transport.cost import GroundCost, measure_unit
 
 UNIT_PAIRS = 512  # pairs of the plan that the unit of epsilon is measured on
+FIT_TEXTS = 256  # training texts that the projection's start is fitted to
 
 
 def measure_cost(recipe: Recipe, stages: Stages, source: PairSource, teacher: Teacher | None = None) -> GroundCost:
@@ -107,9 +109,9 @@ def distil_worker(
             centre_D,
             teacher.spread,
             torch.Generator().manual_seed(derive_seed(recipe.seed, "student")),
+            encoder=None if stages.pretrained is None else load_pretrained(str(stages.pretrained))[0],
+            encode=lambda student: encode_texts(student.to(parallel.device), stages.sample_tokens(FIT_TEXTS), parallel.device),
         )
-        if stages.pretrained is not None:  # all else, the projection too, starts as it would without pre-training
-            student.encoder = load_pretrained(str(stages.pretrained))[0]
         state = start_training(student.to(parallel.device), recipe.training)
         if recipe.cost.centre == "language-mean":
             state.centres = LanguageCentres.start(len(stages.plan.languages), len(centre_D), parallel.device)

