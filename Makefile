@@ -14,9 +14,9 @@ sweep-full: .venv/ready  # does the number of languages in pre-training matter? 
 	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
-	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-slow: .venv/test-ready  # by hand: OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
+test-slow: .venv/test-ready  # by hand; OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
 	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s
 
 test-interop: .venv/test-ready  # by hand: Sentence-Transformers and PyLate in environments of their own (1 GB) load what we save
