@@ -38,6 +38,7 @@ SWEEP = Sweep(
             "languages.pool": DISTILLATION,
             "mixing.pairs": 200,
             "training.max_steps": 300,
+            "student.projection_fit": "new",  # control and pre-trained start at the teacher's mean and spread alike (docs/decisions/019)
             "pretraining.languages.pool": PRETRAINING,
             "pretraining.languages.always": ["sw"],
             "pretraining.languages.unseen": ["yo"],

@@ -171,6 +171,7 @@ def test_the_control_differs_in_the_encoder_alone(recipe, world, encoder, monkey
             run_trial(recipe, Resources(), world.store, RunFolder(world.store.root.parent / "seen"))
         return found[0]
 
+    recipe = recipe.override({"student.projection_fit": "new"})
     taught = first_student(recipe)
     control = first_student(recipe.override({"pretraining.training.max_steps": 0}))
     ratio = taught.projection.weight / control.projection.weight

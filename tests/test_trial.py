@@ -252,7 +252,7 @@ def test_the_objective_may_be_of_languages_that_are_not_in_training(world, tmp_p
 
 def test_the_best_student_is_evaluated_where_it_is_asked_for(world, tmp_path):
     changes = {"training__validate_every": 5, "training__max_steps": 30, "training__schedule": "constant"}
-    changes |= {"training__projection_learning_rate": 0.5, "student__projection_fit": "never"}  # learns, and forgets again
+    changes["training__projection_learning_rate"] = 0.5  # learns, and forgets again
     run, recipe, _ = run_once(world, tmp_path, **changes)
     valid = {step: value for (step, name), value in losses(run, recipe).items() if name == names.VALID_SUCCESS_AT_1 and step > 0}
     best = min(valid, key=lambda step: (-valid[step], step))

@@ -55,10 +55,10 @@ class StudentConfig(Config):
     projection_bias: bool = True
     """Of the projection W h + b, from the encoder's width to the teacher's, which stands behind the last layer on every token: whether it
     has b. With it a new student starts at the teacher's mean token; late-interaction models of others have none."""
-    projection_fit: Literal["new", "always", "never"] = "new"
+    projection_fit: Literal["never", "new", "always"] = "never"
     """Whether the start of the projection is fitted to what the encoder says of some training texts, so that the projected tokens have the
-    teacher's mean token as their mean (with a bias) and the teacher's spread about it: where the projection starts anew, always (one copied
-    from `init` too), or never (the bias starts at the teacher's mean, wherever the encoder's own mean lies)."""
+    teacher's mean token as their mean (with a bias) and the teacher's spread about it. `never`: the bias starts at the teacher's mean,
+    wherever the encoder's own mean lies. `new`: where the projection starts anew. `always`: also one that is copied from `init`."""
     prefix: str = ""
     """Put before every foreign text, such as "query: "; carries no mass. A marker that is one token of the vocabulary, such as "[Q] ", is
     put behind CLS as that token."""

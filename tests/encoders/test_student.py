@@ -105,7 +105,7 @@ def test_a_projection_copied_from_a_folder_is_fitted_only_when_asked(world, toke
 
 
 def test_a_projection_without_bias_is_scaled_alone(tokenizer):
-    config = CONFIG.override({"projection_bias": False})
+    config = CONFIG.override({"projection_bias": False, "projection_fit": "new"})
     student = build_student(config, tokenizer, torch.ones(8), 2.0, torch.Generator().manual_seed(0), encode=encode)
     vectors = encode(student).vectors_TD
     torch.testing.assert_close((vectors - vectors.mean(0)).norm(dim=1).mean(), torch.tensor(2.0), atol=1e-4, rtol=1e-4)
