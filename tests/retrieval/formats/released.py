@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from optical_ray.retrieval.collection import Collection, Documents
 
-SHARED = Path("/work/shared/data")
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"  # beside the checkout, where there is one
 
 
 def write_text(path: Path, *lines: str) -> Path:
