@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sinkhorn.rows import quartiles, table
+from benchmarks.tables import group_tables, quartiles, to_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +75,6 @@ def summarise(row: Row, own: Blocks, first: Blocks, told: Mapping[str, Any], not
     )
 
 
-def to_csv(rows: Iterable[Row]) -> str:
-    """Four significant digits, as of the other benchmarks."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        values = (getattr(row, name) for name in COLUMNS)
-        writer.writerow("" if value is None else f"{value:.4g}" if isinstance(value, float) else value for value in values)
-    return text.getvalue()
-
-
 SHOWN = {
     "maxsim": ("contender", "threads", "seconds", "per_second", "time_over_first", "memory_mb", "difference", "note"),
     "encode": ("contender", "threads", "seconds", "per_second", "time_over_first", "padded_tokens", "note"),
@@ -98,13 +85,7 @@ SHOWN = {
 
 def show(rows: Sequence[Row]) -> str:
     """Markdown tables, one for each group."""
-    parts = []
-    for section, group in dict.fromkeys((row.section, row.group) for row in rows):
-        here = [row for row in rows if (row.section, row.group) == (section, group)]
-        columns = SHOWN.get(section, ("contender", "threads", "seconds", "note"))
-        does = "\n".join(f"- {row.contender}: {row.does}" for row in here)
-        parts.append(f"{section}, {group}\n\n{table(here, columns)}\n\n{does}")  # type: ignore[arg-type]
-    return "\n\n".join(parts)
+    return group_tables(rows, lambda section: SHOWN.get(section, ("contender", "threads", "seconds", "note")))
 
 
 @dataclass(slots=True)
@@ -129,7 +110,7 @@ class Results:
 
     def put(self, section: str, rows: Sequence[Row], about: dict[str, Any]) -> None:
         """A section, in the place of what it held before."""
-        self.lines[section] = to_csv(rows).splitlines()[1:]
+        self.lines[section] = to_csv(rows, COLUMNS).splitlines()[1:]
         self.about[section] = about
 
     def write(self, folder: Path) -> None:

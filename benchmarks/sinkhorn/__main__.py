@@ -22,9 +22,10 @@ from benchmarks.sinkhorn.contenders import contenders
 from benchmarks.sinkhorn.gpu import measure_gpu
 from benchmarks.sinkhorn.memory import measure_memory
 from benchmarks.sinkhorn.problems import ACCURACY, Problem, draw_lengths, make_problem
-from benchmarks.sinkhorn.rows import Row, describe_machine, speed_tables, table, to_csv
+from benchmarks.sinkhorn.rows import COLUMNS, Row, describe_machine, speed_tables
 from benchmarks.sinkhorn.share import Step, measure_share
 from benchmarks.sinkhorn.speed import Effort, measure_cell
+from benchmarks.tables import table, to_csv
 
 SECTIONS = ("speed", "memory", "share", "gpu")
 BUSY = 0.5  # load average above which two cores are not ours
@@ -153,7 +154,7 @@ def show(rows: Sequence[Row], described: Sequence[str], sections: Sequence[str])
 def write(rows: Sequence[Row], about: dict[str, object], limit: float, folder: Path) -> None:
     """`sinkhorn.csv`, what it was measured on and with in `sinkhorn.json`, and the figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sinkhorn.csv").write_text(to_csv(rows), encoding="utf-8")
+    (folder / "sinkhorn.csv").write_text(to_csv(rows, COLUMNS), encoding="utf-8")
     (folder / "sinkhorn.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if any(row.ratio_to_ours is not None for row in rows if row.section == "speed"):
         figure.save(figure.draw(rows, limit), str(folder / "sinkhorn"))

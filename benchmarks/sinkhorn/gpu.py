@@ -16,7 +16,8 @@ from torch import Tensor
 
 from benchmarks.sinkhorn.contenders import OUR_TOLERANCES, THRESHOLDS, Variant, solve_pot_batch
 from benchmarks.sinkhorn.problems import Problem, draw_tokens, is_accurate, make_problem
-from benchmarks.sinkhorn.rows import Row, quartiles
+from benchmarks.sinkhorn.rows import Row
+from benchmarks.tables import quartiles
 from optical_ray.transport import GroundCost, SinkhornConfig, solve_sinkhorn, transport_loss
 
 EPSILONS = (0.1, 0.02)

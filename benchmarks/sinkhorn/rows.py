@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib.metadata
-import io
 import os
 import platform
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from benchmarks.tables import digits
 
 PACKAGES = ("optical-ray", "torch", "numba", "numpy", "POT", "geomloss", "transformers", "triton")
 
@@ -50,25 +49,6 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """First quartile, median, third quartile; all the same for a single value."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def to_csv(rows: Iterable[Row]) -> str:
-    """Four significant digits: more would be noise, and would make every rerun differ."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        values = (getattr(row, name) for name in COLUMNS)
-        writer.writerow("" if value is None else f"{value:.4g}" if isinstance(value, float) else value for value in values)
-    return text.getvalue()
-
-
 def speed_tables(rows: Sequence[Row]) -> str:
     """One Markdown table per problem, cost and number of threads: median time and ratio by epsilon."""
     parts = []
@@ -82,16 +62,6 @@ def speed_tables(rows: Sequence[Row]) -> str:
             lines.append(f"| {contender} | " + " | ".join(cells.get(epsilon, "") for epsilon in epsilons) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def table(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """A Markdown table of some columns."""
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for row in rows:
-        values = (getattr(row, name) for name in columns)
-        cells = ("" if value is None else _cell(value) for value in values)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def describe_machine() -> dict[str, object]:
@@ -122,18 +92,9 @@ def _cpu_model() -> str:
     return platform.processor() or "unknown"
 
 
-def _cell(value: object) -> str:
-    return (f"{value:.1e}" if 0 < abs(value) < 1e-3 else _digits(value)) if isinstance(value, float) else str(value)
-
-
 def _speed_cell(row: Row) -> str:
     if row.failed:
         return "fails" if row.worst_violation is None else f"fails ({row.worst_violation:.0e})"
     if row.median_ms is None:
         return row.note
-    return f"{_digits(row.median_ms)} ms" + ("" if row.ratio_to_ours is None else f" ({_digits(row.ratio_to_ours)}x)")
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{digits(row.median_ms)} ms" + ("" if row.ratio_to_ours is None else f" ({digits(row.ratio_to_ours)}x)")

@@ -15,7 +15,8 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from benchmarks.sinkhorn.problems import draw_tokens
-from benchmarks.sinkhorn.rows import Row, quartiles
+from benchmarks.sinkhorn.rows import Row
+from benchmarks.tables import quartiles
 from optical_ray.transport import GroundCost, SinkhornConfig, measure_centre, measure_unit, transport_loss
 
 WIDTH, HEADS, VOCABULARY = 384, 12, 1000

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmarks.sinkhorn.contenders import OURS, Contender, Variant
 from benchmarks.sinkhorn.problems import ACCURACY, Problem, is_accurate
-from benchmarks.sinkhorn.rows import Row, quartiles
+from benchmarks.sinkhorn.rows import Row
+from benchmarks.tables import quartiles
 
 PROBE = 100  # iterations of a first look: how long one takes, and whether numbers stay finite
 ROOM = 1.3  # times the solve's own time that the limit must leave for a higher cap to be worth a try

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sinkhorn.rows import describe_machine
-from benchmarks.training.rows import Row, show, to_csv
+from benchmarks.tables import to_csv
+from benchmarks.training.rows import COLUMNS, Row, show
 from benchmarks.training.sections import SECTIONS, Effort, make_groups, measure
 from benchmarks.training.world import Shape, World, build_world
 from optical_ray.artifacts import fingerprint
@@ -121,7 +122,7 @@ def write(out: Path, world: World, settings: dict[str, Any], done: dict[str, Sec
     """`training.csv`, a row per contender; `training.json`, what it was measured on and with, and every block. No path of the machine."""
     out.mkdir(parents=True, exist_ok=True)
     rows = [row for section in done.values() for row in section.rows]
-    (out / "training.csv").write_text(to_csv(rows), encoding="utf-8")
+    (out / "training.csv").write_text(to_csv(rows, COLUMNS), encoding="utf-8")
     about = {
         "encoder": world.encoder_said,
         "bitext": world.bitext_said,

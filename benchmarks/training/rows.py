@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.sinkhorn.rows import quartiles, table
+from benchmarks.tables import group_tables, quartiles
 from benchmarks.training.parts import PARTS
 
 if TYPE_CHECKING:
@@ -123,17 +121,6 @@ def _ratio(own: Blocks, first: Blocks, paired: bool, seconds: Any) -> float:
     return of_pair[0] / of_pair[1]
 
 
-def to_csv(rows: Iterable[Row]) -> str:
-    """Four significant digits, as of the other benchmarks."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        values = (getattr(row, name) for name in COLUMNS)
-        writer.writerow("" if value is None else f"{value:.4g}" if isinstance(value, float) else value for value in values)
-    return text.getvalue()
-
-
 SHOWN = ("contender", "threads", "pairs_per_second", "tokens_per_second", "padded_tokens_per_pair", "tokens_per_pair", "step_ms")
 SHOWN_BY_SECTION = {
     "equal": (*SHOWN, "optimiser_ms", "time_over_first", "rest_over_first", "note"),
@@ -143,10 +130,4 @@ SHOWN_BY_SECTION = {
 
 def show(rows: Sequence[Row]) -> str:
     """Markdown tables, one for each group."""
-    parts = []
-    for section, group in dict.fromkeys((row.section, row.group) for row in rows):
-        here = [row for row in rows if (row.section, row.group) == (section, group)]
-        columns = SHOWN_BY_SECTION.get(section, (*SHOWN, "time_over_first", "start_seconds", "note"))
-        does = "\n".join(f"- {row.contender}: {row.does}" for row in here)
-        parts.append(f"{section}, {group}\n\n{table(here, columns)}\n\n{does}")  # type: ignore[arg-type]
-    return "\n\n".join(parts)
+    return group_tables(rows, lambda section: SHOWN_BY_SECTION.get(section, (*SHOWN, "time_over_first", "start_seconds", "note")))

@@ -12,9 +12,10 @@ import torch
 
 from benchmarks.retrieval.__main__ import main
 from benchmarks.retrieval.clouds import Shape, write_clouds
-from benchmarks.retrieval.rows import COLUMNS, Results, Row, show, summarise, to_csv
+from benchmarks.retrieval.rows import COLUMNS, Results, Row, show, summarise
 from benchmarks.retrieval.sections import NO_GPU, PEERS, QUICK, maxsim_groups, measure
 from benchmarks.retrieval.stream import DrawnSide, NumberedDocuments, is_same, merge, search_blocks
+from benchmarks.tables import to_csv
 from benchmarks.training.contender import INSTALL
 from optical_ray.artifacts import Store
 from optical_ray.retrieval.search.index import build_index
@@ -30,7 +31,7 @@ def test_everyone_has_a_row_and_who_is_not_installed_says_so(tmp_path):
     assert other.note == INSTALL and other.seconds is None
     assert [len(each["blocks"]) for each in said] == [2, 0]
     assert INSTALL in show([mine, other])
-    read = list(csv.DictReader(io.StringIO(to_csv([mine, other]))))
+    read = list(csv.DictReader(io.StringIO(to_csv([mine, other], COLUMNS))))
     assert tuple(read[0]) == COLUMNS and read[1]["seconds"] == ""
 
 

@@ -13,13 +13,14 @@ import pytest
 import torch
 from conftest import LANGUAGES
 
+from benchmarks.tables import to_csv
 from benchmarks.training.__main__ import Section
 from benchmarks.training.batches import choose, read_fixed, write_fixed
 from benchmarks.training.contender import INSTALL, PEERS, Contender
 from benchmarks.training.ours import run
 from benchmarks.training.parts import PARTS
 from benchmarks.training.peers.blocks import Blocks, Ended
-from benchmarks.training.rows import COLUMNS, show, summarise, to_csv
+from benchmarks.training.rows import COLUMNS, show, summarise
 from benchmarks.training.sections import SAME_STATES, SECTIONS, Effort, Group, check_states, make_groups, measure
 from benchmarks.training.world import Shape, build_world
 from optical_ray.artifacts import Store
@@ -77,7 +78,7 @@ def test_everyone_has_a_row_and_who_is_not_installed_says_so(groups, tmp_path):
     assert [len(each["blocks"]) for each in said] == [2, 0]
     table = show(rows)
     assert "Sentence-Transformers" in table and INSTALL in table
-    read = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    read = list(csv.DictReader(io.StringIO(to_csv(rows, COLUMNS))))
     assert tuple(read[0]) == COLUMNS and read[1]["step_ms"] == ""
     Section(rows, said, {}, "now").save(tmp_path / "section.json")
     assert Section.load(tmp_path / "section.json").rows == rows

@@ -166,12 +166,12 @@ def test_a_build_that_was_killed_half_way_leaves_nothing_whole_and_is_finished_b
     command = [sys.executable, "-c", "from optical_ray.cli import main; main()", "data", "build", "many", "--out", "corpus", *QUIET]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
-    while len(list(tmp_path.glob(".corpus.scratch/work/harvest/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(tmp_path.glob(".corpus.scratch/*/harvest/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert not (tmp_path / "corpus").exists()
-    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".corpus.scratch/work/harvest/*.json")}
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".corpus.scratch/*/harvest/*.json")}
     assert len(done) >= 2
     assert call("data", "build", "many", "--out", "corpus", *QUIET) == 0
     assert "8 languages, 480 pairs" in capsys.readouterr().out

@@ -128,7 +128,9 @@ def _queries(path: Path, options: FormatOptions, others: set[str], skips: Skips)
             skips.bad(bad.reason, f"{path}, row {number}: {bad.found}")
     if splits and not splits & SPLITS[options.split]:
         have = ", ".join(map(str, sorted(splits)))
-        raise DataError(f"{path}: no query of the {options.split} split; its column split has {have}")
+        fitting = [name for name, spellings in SPLITS.items() if splits & spellings]
+        advice = f"ask for --split {fitting[0]}" if fitting else f"expected {' or '.join(SPLITS)}, as --split names them"
+        raise DataError(f"{path}: no query of the {options.split} split; its column split has {have}; {advice}")
 
 
 def _tag(code: str, options: FormatOptions) -> str | None:

@@ -152,6 +152,12 @@ def _load(model: Model, fingerprint: str, device: str) -> Loaded:
     return Loaded(teacher.encode, teacher.tokenizer, teacher.dimension)
 
 
+def _name_side(vectors: str, model: Model, form: TextForm) -> str:
+    """The fingerprint of what a side's encodings depend on."""
+    read = {"prefix": form.prefix, "max_tokens": form.max_tokens}
+    return fingerprint({"version": VERSION, "vectors": vectors, "model": model.fingerprint, "form": read})
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSide:
     """Queries or documents as one vector a token. A `Side`."""
@@ -162,8 +168,7 @@ class TokenSide:
 
     @property
     def fingerprint(self) -> str:
-        form = {"prefix": self.form.prefix, "max_tokens": self.form.max_tokens}
-        return fingerprint({"version": VERSION, "vectors": "tokens", "model": self.model.fingerprint, "form": form})
+        return _name_side("tokens", self.model, self.form)
 
     @property
     def dimension(self) -> int:
@@ -190,8 +195,7 @@ class SentenceSide:
 
     @property
     def fingerprint(self) -> str:
-        form = {"prefix": self.form.prefix, "max_tokens": self.form.max_tokens}
-        return fingerprint({"version": VERSION, "vectors": "texts", "model": self.model.fingerprint, "form": form})
+        return _name_side("texts", self.model, self.form)
 
     @property
     def dimension(self) -> int:

@@ -42,7 +42,11 @@ def test_a_corpus_may_lie_in_parts(tmp_path):
         ("corpus", {"doc_id": ["7"], "body": ["x"]}, "corpus.parquet: has columns doc_id, body; expected text"),
         ("qrels", {"query_id": ["1"], "relevance": [1]}, "qrels.parquet: has columns query_id, relevance; expected doc_id"),
         ("qrels", {"query_id": ["1"], "doc_id": ["7"], "relevance": [0.5]}, "row 1: its relevance is 0.5, expected a whole number"),
-        ("queries", {"query_id": ["1"], "text": ["x"], "split": ["train"]}, "no query of the test split; its column split has train"),
+        (
+            "queries",
+            {"query_id": ["1"], "text": ["x"], "split": ["train"]},
+            "no query of the test split; its column split has train; expected .*, as --split names them",
+        ),
         ("queries", {"query_id": ["1"], "text": ["x"], "lang": ["qqq-nope"]}, "row 1: 'qqq-nope' is no language code"),
     ],
 )
