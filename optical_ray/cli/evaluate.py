@@ -40,12 +40,12 @@ from optical_ray.retrieval.evaluation import (
 from optical_ray.retrieval.formats.options import FormatOptions
 from optical_ray.retrieval.formats.read import read_collections
 from optical_ray.retrieval.language_bias import language_bias
-from optical_ray.retrieval.ranking import Outcome, Progress, Sweep, check_collection, sweep_in_process
+from optical_ray.retrieval.ranking import Progress, Sweep, check_collection, sweep_in_process
 from optical_ray.retrieval.system import System
 from optical_ray.retrieval.systems.lineup import Lineup
 from optical_ray.retrieval.systems.seq2seq import translate_with, write_translations
 from optical_ray.retrieval.systems.translation import read_translations, translate
-from optical_ray.retrieval.trec import write_qrels, write_run
+from optical_ray.retrieval.trec import check_files, write_qrels, write_run
 from optical_ray.runs.folder import utc_now
 from optical_ray.runs.provenance import describe_provenance
 from optical_ray.runs.schemas import QUERIES
@@ -54,6 +54,7 @@ EVALUATION = "evaluation.json"
 ROWS = "queries.parquet"
 BIAS = "language_bias.csv"
 SUMMARY = "summary.csv"
+RUNS = "runs"
 TRANSLATIONS = "translations.tsv"
 TABLE_COLUMNS = 132  # of the result in a log file
 
@@ -92,7 +93,7 @@ def evaluate_model(options: argparse.Namespace) -> None:
             with _sweep(options, resources, console) as (sweep, each):
                 systems = replace(lineup, each=each).build(options.systems)
                 with status_line(console, "evaluate") as show:
-                    seconds = _write_rows(scratch, collections, systems, options, sweep, show)
+                    seconds, agreed = _write_rows(scratch, collections, systems, options, sweep, show)
             write_averages(scratch / SUMMARY, average_rows(scratch / ROWS))
             if lineup.translations is not None:
                 write_translations(scratch / TRANSLATIONS, lineup.translations)
@@ -109,6 +110,7 @@ def evaluate_model(options: argparse.Namespace) -> None:
                 "depth": options.depth,
                 "rules": RULES,
                 "resources": resources.to_dict(),
+                "agreed_with_trec_eval": agreed,
                 "seconds": {"all": round(time.monotonic() - started, 3), **seconds},
                 "provenance": describe_provenance(),
             }
@@ -117,6 +119,8 @@ def evaluate_model(options: argparse.Namespace) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _print(console, out)
+    if agreed is not None:
+        console.print(f"TREC files: {out / RUNS}; trec_eval's code agrees on {agreed:,} values", soft_wrap=True, highlight=False)
     console.print(f"Evaluation: {out}", soft_wrap=True, highlight=False)
 
 
@@ -187,30 +191,35 @@ def _sweep(options: argparse.Namespace, resources: Resources, console: Console) 
 
 def _write_rows(
     folder: Path, collections: Sequence[Collection], systems: Sequence[System], options: argparse.Namespace, sweep: Sweep, show: Progress
-) -> dict[str, float]:
-    """Rows and, where they are asked for, TREC files as rankings come; seconds by system."""
+) -> tuple[dict[str, float], int | None]:
+    """Rows and, where they are asked for, TREC files as rankings come.
+
+    Returns:
+        Seconds by system, and how many values of the TREC files trec_eval's code agrees on; None without files.
+    """
     seconds: dict[str, float] = {}
     biases: list[BiasRow] = []
+    agreed = 0
     if options.run_files:
         for collection in collections:
-            write_qrels(folder / "runs" / f"{collection.name}.qrels", collection)
+            write_qrels(folder / RUNS / f"{collection.name}.qrels", collection)
     with pq.ParquetWriter(folder / ROWS, QUERIES, compression="zstd") as writer:
         for outcome in evaluate(collections, systems, options.depth, sweep, show):
-            writer.write_table(outcome.rows())
+            rows = outcome.rows()
+            writer.write_table(rows)
             seconds[outcome.system.name] = round(seconds.get(outcome.system.name, 0.0) + outcome.seconds, 3)
             if options.run_files:
-                _write_run(folder / "runs", outcome)
+                tag = f"{outcome.system.name}.{outcome.scorer}"
+                run = folder / RUNS / f"{outcome.collection.name}.{tag}.run"
+                write_run(run, outcome.collection, outcome.ranked, tag, outcome.judge.names)
+                show(f"{tag}: compared with trec_eval")
+                agreed += check_files(run, folder / RUNS / f"{outcome.collection.name}.qrels", rows)
             if len(outcome.collection.documents.languages) > 1:
                 found = language_bias(outcome.judge, outcome.ranked)
                 biases += [BiasRow(outcome.collection.name, outcome.system.name, outcome.scorer, bias) for bias in found]
     if biases:
         write_biases(folder / BIAS, biases)
-    return seconds
-
-
-def _write_run(folder: Path, outcome: Outcome) -> None:
-    tag = f"{outcome.system.name}.{outcome.scorer}"
-    write_run(folder / f"{outcome.collection.name}.{tag}.run", outcome.collection, outcome.ranked, tag, outcome.judge.names)
+    return seconds, agreed if options.run_files else None
 
 
 def _check_out(out: Path) -> None:

@@ -1,26 +1,22 @@
-"""Tasks of something slow to load, such as a teacher on a GPU, as a Ray Data job over a pool of actors that load it once each."""
+"""Tasks of something slow to load, such as a teacher on a GPU, done by a pool of actors that load it once each."""
 
 from __future__ import annotations
 
-import json
-import logging
+import contextlib
 import pickle
-import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import ray
-import ray.data
 from ray.exceptions import RayActorError
-from ray.util.annotations import RayDeprecationWarning
 
 from optical_ray.errors import OpticalError, ResourceError
 from optical_ray.recipe import Resources
 
-RESTARTS = 3
-"""Of an actor that died, and tries of a task beyond the first; Ray Data's own default is to go on for ever."""
+RETRIES = 3
+"""Of a task whose actor died, each by a new actor; Ray Data's pools, and plain tasks, would go on for ever by themselves."""
 
 Setup = TypeVar("Setup", bound=Mapping[str, Any])
 Task = TypeVar("Task", bound=Mapping[str, Any])
@@ -93,46 +89,75 @@ def map_with_actors(
             f"one actor needs {num_cpus:g} CPUs and {num_gpus:g} GPUs, the cluster has {total.get('CPU', 0.0):g} and "
             f"{total.get('GPU', 0.0):g}; ask for less, or use a larger cluster"
         )
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells its plan at every execution, and tracebacks of what is raised below
-    rows = [{"task": json.dumps(task, ensure_ascii=False)} for task in tasks]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts, which has no other name in Ray 2.60
-        job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Actor,
-            fn_constructor_args=(factory, json.dumps(setup, ensure_ascii=False)),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(actors, len(rows)), max_tasks_in_flight_per_actor=1),
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            max_restarts=RESTARTS,
-            max_task_retries=RESTARTS,
-        )
+    remote = ray.remote(_Actor).options(num_cpus=num_cpus, num_gpus=num_gpus, scheduling_strategy="SPREAD")
+    waiting = deque(range(len(tasks)))
+    tries: Counter[int] = Counter()
+    running: dict[Any, _Run] = {}
+
+    def begin_actor() -> None:  # Nothing is given to an actor before it lives: one that finds no room holds up no task
+        actor = remote.remote(factory, setup)
+        running[actor.live.remote()] = _Run(actor, None)
+
+    for _ in range(min(actors, len(tasks))):
+        begin_actor()
+    remaining = len(tasks)
     try:
-        for row in job.iter_rows():
-            if row["error"] is not None:
-                raise pickle.loads(row["error"])
-            yield json.loads(row["summary"])
-    except RayActorError:
-        raise ResourceError(
-            f"processes of the actor pool keep dying (killed, out of memory, or crashed; {RESTARTS} restarts each); what is done is kept: "
-            "give it more memory, or fewer actors, and run again"
-        ) from None
+        while remaining:
+            [reference], _ = ray.wait(list(running))
+            actor, number = running.pop(reference)
+            try:
+                done = ray.get(reference)
+            except RayActorError:
+                _kill(actor)
+                if number is not None:
+                    tries[number] += 1
+                    waiting.appendleft(number)
+                else:
+                    tries[-1] += 1
+                if max(tries.values()) > RETRIES:
+                    raise ResourceError(
+                        f"processes of the actor pool keep dying (killed, out of memory, or crashed; {RETRIES} retries of a task); what is "
+                        "done is kept: give it more memory, or fewer actors, and run again"
+                    ) from None
+                begin_actor()
+                continue
+            if isinstance(done, bytes):
+                raise pickle.loads(done)
+            if waiting:
+                following = waiting.popleft()
+                running[actor.work.remote(tasks[following])] = _Run(actor, following)
+            if number is not None:
+                remaining -= 1
+                yield done
+    finally:
+        for actor, _ in running.values():
+            _kill(actor)
+
+
+class _Run(NamedTuple):
+    actor: Any
+    task: int | None
+    """Its number; None: the actor is only asked whether it lives."""
+
+
+def _kill(actor: Any) -> None:
+    with contextlib.suppress(RayActorError):
+        ray.kill(actor)
 
 
 class _Actor:
-    def __init__(self, factory: Callable[[Any], Callable[[Any], Mapping[str, Any]]], setup: str) -> None:
+    def __init__(self, factory: Callable[[Any], Callable[[Any], Mapping[str, Any]]], setup: Mapping[str, Any]) -> None:
         self._factory, self._setup = factory, setup
         self._work: Callable[[Any], Mapping[str, Any]] | None = None
 
-    def __call__(self, rows: Mapping[str, Any]) -> dict[str, Any]:
-        # An error travels as a value: raised, it would come back as Ray's own exception around it, after retries of the task. So the
-        # factory is called here too: what the constructor of an actor raises, Ray only reports as an actor that died.
+    def live(self) -> None:
+        """Answers once the process runs."""
+
+    def work(self, task: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+        """What the task gives, or a pickled error: raised, it would come back as Ray's own exception around it. So the factory is called
+        here too: what the constructor of an actor raises, Ray only reports as an actor that died."""
         try:
-            self._work = self._work or self._factory(json.loads(self._setup))
-            summary, error = json.dumps(self._work(json.loads(rows["task"][0])), ensure_ascii=False), None
+            self._work = self._work or self._factory(self._setup)
+            return self._work(task)
         except OpticalError as raised:
-            summary, error = None, pickle.dumps(raised)
-        return {"summary": np.array([summary], object), "error": np.array([error], object)}
+            return pickle.dumps(raised)

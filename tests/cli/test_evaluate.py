@@ -131,6 +131,7 @@ def test_trec_files_agree_with_the_rows(evaluated):
         _, system, scorer = path.name.removesuffix(".run").rsplit(".", 2)
         own = rows.filter(pc.and_(pc.equal(rows["system"], system), pc.equal(rows["scorer"], scorer)))
         assert check_files(path, qrels, own) == 12 * 6
+    assert json.loads((evaluated / "evaluation.json").read_text())["agreed_with_trec_eval"] == len(runs) * 12 * 6
 
 
 def test_the_same_evaluation_is_used_again_and_another_refused(evaluated, world, task, student, capsys):

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from optical_ray.artifacts import Store, write_json
@@ -16,6 +17,8 @@ from optical_ray.runs.names import LOSS, VALID_SUCCESS_AT_1
 from optical_ray.runs.schemas import TrialStatus
 
 FAILING_SEED, NAN_SEED, DYING_SEED, SILENT_SEED = 13, 14, 15, 16
+HELD_SEED, HOLD = 1, "hold"
+"""A trial of this seed stays at its second step as long as the run folder holds a file of this name, a minute at most."""
 
 
 def objective_of(recipe: Recipe) -> float:
@@ -53,6 +56,8 @@ def fake_trial(
     objective = math.nan if recipe.seed == NAN_SEED else objective_of(recipe)
     for step in range(1, recipe.training.max_steps + 1):
         time.sleep(0.05)
+        if recipe.seed == HELD_SEED and step > 2:
+            _wait_while(run.path / HOLD)
         folder.append_metrics(step, None, {LOSS: 1.0 / step})
         status = status.override({"step": step, "updated_at": utc_now()})
         folder.write_status(status)
@@ -62,3 +67,9 @@ def fake_trial(
     status = status.override({"state": "finished", "objective": known})
     folder.write_status(status)
     return status
+
+
+def _wait_while(file: Path, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from optical_ray.artifacts import Store
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.teacher_cache import build_teacher_tokens
 from optical_ray.errors import DataError, ResourceError
+from optical_ray.orchestration import encode_job
 from optical_ray.orchestration.encode_job import ActorPool, map_with_actors
 from optical_ray.recipe import Resources
 
@@ -20,7 +22,10 @@ class Squares:
         self.name, self.done = setup["name"], 0
 
     def __call__(self, task):
-        if task["number"] == -1:
+        once = task.get("once")
+        if task["number"] == -1 or (once is not None and not Path(once).exists()):
+            if once is not None:
+                Path(once).touch()
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
         self.done += 1
         return {"square": task["number"] ** 2, "name": self.name, "pid": os.getpid(), "done": self.done}
@@ -49,9 +54,14 @@ def test_more_than_the_cluster_has_is_refused_and_not_waited_for(cluster):
         ActorPool.fill_cluster(Resources(device="cpu", gpus_per_worker=1))
 
 
-def test_a_task_that_kills_its_process_is_given_up(cluster):
-    with pytest.raises(ResourceError, match="^processes of the actor pool keep dying .* 3 restarts each"):
-        list(map_with_actors(Squares, {"name": "fine"}, [{"number": -1}], 1, 1, 0))
+def test_a_task_that_kills_its_process_is_given_up_and_one_whose_process_died_is_not(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(encode_job, "RETRIES", 1)
+    rows = map_with_actors(
+        Squares, {"name": "fine"}, [{"number": -2, "once": str(tmp_path / "died")}, {"number": 3}, {"number": -1}], 1, 1, 0
+    )
+    assert [next(rows)["square"], next(rows)["square"]] == [4, 9]
+    with pytest.raises(ResourceError, match="^processes of the actor pool keep dying .* 1 retries of a task"):
+        next(rows)
 
 
 def test_no_tasks_no_job():

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from fake_sweep import make_sweep
-from fake_trial import DYING_SEED, FAILING_SEED, NAN_SEED, SILENT_SEED, fake_trial, objective_of
+from fake_trial import DYING_SEED, FAILING_SEED, HELD_SEED, HOLD, NAN_SEED, SILENT_SEED, fake_trial, objective_of
 from ray import tune
 
 from optical_ray.artifacts import Store
@@ -171,18 +171,22 @@ def test_a_search_of_invalid_points_only_gives_up_when_all_else_has_run(tmp_path
 
 def test_sigint_ends_cleanly_and_the_same_call_finishes(tmp_path, cluster):
     sweep = make_sweep()
+    held = next(trial_id for trial_id, recipe in sweep.planned().items() if recipe.seed == HELD_SEED)
+    (tmp_path / HOLD).touch()
 
     def interrupt(state):
-        if state.finished >= 1 and any(trial.step > 1 for trial in state.running):
+        if state.finished >= 1 and any(trial.step == 2 and trial.label == f"seed={HELD_SEED}" for trial in state.running):
             os.kill(os.getpid(), signal.SIGINT)
 
     outcome = run(sweep, tmp_path, progress=interrupt)
+    (tmp_path / HOLD).unlink()
     assert outcome.interrupted
     assert 1 <= len(outcome.finished) < 9
-    open_states = {
-        RunFolder(tmp_path).trial(trial_id).read_status().state for trial_id in outcome.unfinished if trial_id in calls(tmp_path)
+    begun = {
+        trial_id: RunFolder(tmp_path).trial(trial_id).read_status().state for trial_id in outcome.unfinished if trial_id in calls(tmp_path)
     }
-    assert open_states == {"stopped"}
+    assert begun[held] == "stopped"
+    assert set(begun.values()) == {"stopped"}
     assert states(tmp_path, "search")["RUNNING"] == 0
     done = run(sweep, tmp_path)
     assert (len(done.finished), done.unfinished, done.interrupted) == (9, (), False)
