@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
@@ -23,7 +18,6 @@ from optical_ray.orchestration.health import (
     Node,
     NodeReport,
     Reports,
-    code_digest,
     judge_authentication,
     judge_disk,
     judge_paths,
@@ -31,13 +25,11 @@ from optical_ray.orchestration.health import (
     judge_storage,
     judge_versions,
 )
+from optical_ray.orchestration.probe import FROM_DRIVER, own_versions, probe, why_unseen
 from optical_ray.recipe import Recipe, Resources
 
 PROBE_SECONDS = 60.0
 """For all nodes to answer; a process that has to import everything takes some seconds."""
-SEEN_SECONDS = 5.0
-"""Until a file that was just written must be seen elsewhere: network file systems remember for a while what was not there."""
-FROM_DRIVER = "driver"
 
 
 def list_nodes() -> list[Node]:
@@ -92,7 +84,7 @@ def probe_nodes(nodes: Sequence[Node], places: Sequence[str], paths: Sequence[st
         written = {place: "" for place in places} | {place: folder for place, folder in folders.items() if not isinstance(folder, Path)}
         open_folders = {place: str(folder) for place, folder in folders.items() if isinstance(folder, Path)}
         references = {
-            node: ray.remote(_probe)
+            node: ray.remote(probe)
             .options(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False))
             .remote(node.node_id, open_folders, list(paths))
             for node in nodes
@@ -110,7 +102,7 @@ def probe_nodes(nodes: Sequence[Node], places: Sequence[str], paths: Sequence[st
                     reason = " ".join(str(error).split())[-200:] or type(error).__name__
                 reports[node] = NodeReport(error=reason)
                 continue
-            tried = {place: answer["places"][place] or _unseen(Path(folder) / node.node_id) for place, folder in open_folders.items()}
+            tried = {place: answer["places"][place] or why_unseen(Path(folder) / node.node_id) for place, folder in open_folders.items()}
             reports[node] = NodeReport(
                 versions=answer["versions"],
                 places={place: tried.get(place, written[place]) for place in places},
@@ -144,57 +136,3 @@ def _probe_folders(places: Sequence[str]) -> Iterator[dict[str, Path | str]]:
         for path in made:  # innermost first
             with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-def _probe(node_id: str, folders: dict[str, str], paths: list[str]) -> dict[str, Any]:
-    """What a process finds on its node. Runs there; plain data."""
-    return {
-        "versions": own_versions(),
-        "places": {place: _try_folder(Path(folder), node_id) for place, folder in folders.items()},
-        "free": {place: shutil.disk_usage(folder).free for place, folder in folders.items() if os.path.isdir(folder)},
-        "missing": [path for path in paths if not os.path.exists(path)],
-        "token_auth": is_token_auth_enabled(),
-    }
-
-
-def _try_folder(folder: Path, name: str) -> str:
-    """Empty, or why the folder is not shared and writable."""
-    if why := _unseen(folder / FROM_DRIVER):
-        return f"what the driver wrote is not there {why}"
-    try:
-        own, passing = folder / name, folder / f"{name}.deleted"
-        passing.write_text(folder.name, encoding="utf-8")
-        if passing.read_text(encoding="utf-8") != folder.name:
-            return "what was written there is not what is read"
-        passing.unlink()
-        own.write_text(folder.name, encoding="utf-8")
-    except OSError as error:
-        return f"not writable ({error.strerror or error})"
-    return ""
-
-
-def _unseen(path: Path) -> str:
-    """Empty as soon as the file is there with what belongs in it; else why not."""
-    deadline = time.monotonic() + SEEN_SECONDS
-    while True:
-        try:
-            if path.read_text(encoding="utf-8") == path.parent.name:
-                return ""
-            why = "(it holds something else)"
-        except OSError as error:
-            why = f"({error.strerror or error})"
-        if time.monotonic() > deadline:
-            return why
-        time.sleep(0.1)
-
-
-def own_versions() -> dict[str, str | None]:
-    """Of this process."""
-
-    def of(package: str) -> str | None:
-        try:
-            return version(package).partition("+")[0]  # a build for CPUs on one node, for CUDA on another: the same version
-        except PackageNotFoundError:
-            return None
-
-    return {"python": platform.python_version(), "ray": ray.__version__, "torch": of("torch"), "code": code_digest()}

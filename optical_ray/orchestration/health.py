@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-import optical_ray
 from optical_ray.errors import ResourceError
 from optical_ray.orchestration.session import check_room
 from optical_ray.recipe import Resources
@@ -63,15 +60,6 @@ class NodeReport:
 
 
 Reports = Mapping[Node, NodeReport]
-
-
-def code_digest() -> str:
-    """16 hex digits of optical_ray's own Python files: equal where the same code runs."""
-    digest = hashlib.sha256()
-    root = Path(optical_ray.__path__[0])
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def workers_that_fit(resources: Resources, nodes: Sequence[Node]) -> int:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from optical_ray.orchestration.doctor import check_cluster, list_nodes, local_paths, own_versions, probe_nodes
+from optical_ray.orchestration.doctor import check_cluster, list_nodes, local_paths, probe_nodes
+from optical_ray.orchestration.probe import own_versions
 from optical_ray.recipe import Recipe, Resources
 
 
@@ -29,7 +30,7 @@ def test_a_node_reads_writes_and_deletes_and_says_what_it_runs(tmp_path, cluster
 
 def test_a_node_that_is_gone_has_an_error_for_a_report(tmp_path, cluster):
     (node,) = list_nodes()
-    gone = type(node)("f" * len(node.node_id), "10.9.9.9", 1, 0)
+    gone = type(node)("e" * len(node.node_id), "10.9.9.9", 1, 0)
     report = probe_nodes([gone], [str(tmp_path)], [], seconds=20)[gone]
     assert report.error
     assert report.places == {}
