@@ -14,6 +14,8 @@ from optical_ray.runs.waste import DROPPED, NOTHING, Waste, remove_tree
 
 BROKEN_OFF = "build that broke off"
 LOST = "built, or downloaded, again by whoever needs it"
+MEASURED = "calibration-"
+"""How the names of artifacts begin that belong to this machine, not to any run."""
 
 
 def find_unused(store: Store, runs: Sequence[RunFolder]) -> tuple[list[Waste], list[str]]:
@@ -43,7 +45,9 @@ def find_unused(store: Store, runs: Sequence[RunFolder]) -> tuple[list[Waste], l
         return [], reasons
     found = []
     for path in sorted(store.root.glob("*")) if store.root.is_dir() else []:
-        if path.name not in used and (path / MANIFEST).is_file() and is_held(store.root / f".{path.name}.lock") is False:
+        if path.name.startswith(MEASURED) or path.name in used:
+            continue
+        if (path / MANIFEST).is_file() and is_held(store.root / f".{path.name}.lock") is False:
             found.append(Waste(path, tree_bytes(path), path.name.rpartition("-")[0] or path.name, LOST))
     for path in sorted(store.root.glob(".*.scratch")):
         name = path.name.removeprefix(".").removesuffix(".scratch")
