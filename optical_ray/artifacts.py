@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -13,7 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,14 @@ class Store:
     """A folder of artifacts, `<kind>-<first 16 digits of the fingerprint>/`, shared by every trial (and node) that sees it."""
 
     root: Path
+    used: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Names of the artifacts that were asked for through this object: what a trial stands on, so that the rest can be cleaned away."""
 
     def path(self, kind: str, inputs: Mapping[str, Any]) -> Path:
         """Where the artifact of these inputs lives, built or not."""
-        return self.root / f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:16]}"
+        name = f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:16]}"
+        self.used.add(name)
+        return self.root / name
 
     def has(self, kind: str, inputs: Mapping[str, Any]) -> bool:
         """True when the artifact is there, whole."""
@@ -75,7 +80,38 @@ class Store:
         Raises:
             ArtifactError: the store cannot be written, or its disk is full.
         """
-        return build_artifact(self.path(kind, inputs), kind, inputs, fill, resume)
+        with self.in_use():
+            return build_artifact(self.path(kind, inputs), kind, inputs, fill, resume)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Whoever stands on artifacts holds this meanwhile, with any number of others, so that none of them is cleaned away."""
+        with self._users(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """False while somebody is inside `in_use`; True: nobody is, and whoever comes waits for this block to end."""
+        with self._users(fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
+            yield held
+
+    @contextlib.contextmanager
+    def _users(self, how: int) -> Iterator[bool]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.root / ".users.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # cannot be written: nothing is built here, and nothing can be removed
+            yield False
+            return
+        try:
+            try:
+                fcntl.flock(descriptor, how)
+                held = True
+            except OSError:  # taken; or a file system without locks, where nothing is ever cleaned
+                held = False
+            yield held
+        finally:
+            os.close(descriptor)
 
 
 def build_artifact(

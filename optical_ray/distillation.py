@@ -29,6 +29,8 @@ from optical_ray.retrieval.removal import remove_mean, sample_languages
 from optical_ray.retrieval.tasks import Split, build_tasks
 from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder, utc_now
+from optical_ray.runs.provenance import record_worker
+from optical_ray.runs.schemas import TrialStatus
 from optical_ray.seeding import derive_seed
 from optical_ray.stages import Stages, prepare
 from optical_ray.training.centres import LanguageCentres
@@ -124,7 +126,11 @@ def distil_worker(
     objective = Distillation(recipe.objective, cost, recipe.transport, recipe.batch.group, parallel, state.centres)
     validation = make_evaluator(recipe, stages, "valid", online) if parallel.is_main else None
     before = folder.read_status()
-    seconds = {"validate": before.seconds.get("validate", 0.0) if before else 0.0}
+    spent = before or TrialStatus(trial_id=folder.trial_id, state="running")
+    seconds = {"validate": spent.seconds.get("validate", 0.0)}
+    began, cpu_began = time.monotonic(), time.process_time()
+    if parallel.is_main and resources.workers > 1:
+        record_worker(folder, parallel.device)
 
     def judged(clouds: Sequence[TokenClouds]) -> list[TokenClouds]:
         # Where a language lies costs nothing under its own mean, so it drifts, all tokens with it: no collapse.
@@ -151,6 +157,8 @@ def distil_worker(
         folder.append_metrics(state.step, resumed_from, metrics)
         status = folder.read_status()
         assert status is not None
+        elapsed = time.monotonic() - began
+        cpu = elapsed * resources.other_cpus or time.process_time() - cpu_began
         judged = verdicts(metrics, facts) if names.WITHIN_SENTENCE_COSINE in metrics else status.verdicts
         change = {
             "step": state.step,
@@ -159,7 +167,10 @@ def distil_worker(
             "objective": metrics.get(names.VALID_SUCCESS_AT_1, status.objective),
             "verdicts": judged,
             "resumed_from": resumed_from,
-            "seconds": status.seconds | {"validate": round(seconds["validate"], 3)},
+            "seconds": status.seconds
+            | {"train": round(spent.seconds.get("train", 0.0) + elapsed, 3), "validate": round(seconds["validate"], 3)},
+            "cpu_seconds": round(spent.cpu_seconds + cpu, 3),
+            "gpu_seconds": round(spent.gpu_seconds + elapsed * resources.gpus, 3),
         }
         folder.write_status(status.model_copy(update=change))
 

@@ -76,6 +76,16 @@ class Resources(Config):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where student and transport run."""
 
+    @property
+    def gpus(self) -> float:
+        """Reserved for a trial, all workers together."""
+        return self.workers * self.gpus_per_worker
+
+    @property
+    def other_cpus(self) -> float:
+        """CPUs that a trial reserves for processes other than its own: those of its workers, where it has several."""
+        return float(self.workers * self.threads) if self.workers > 1 else 0.0
+
     def check(self, recipe: Recipe) -> None:
         """Raise ResourceError when the recipe's batch cannot be dealt out to the workers, or its solver does not run on the device."""
         if recipe.transport.backend == "triton" and self.device == "cpu":

@@ -34,6 +34,7 @@ from optical_ray.retrieval.systems.models import Model
 from optical_ray.retrieval.tasks import TASK, task_texts
 from optical_ray.retrieval.tested import check_tasks, task_rows
 from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table_once
+from optical_ray.runs.provenance import record_start
 from optical_ray.runs.schemas import TrialStatus
 from optical_ray.stages import Stages, prepare
 from optical_ray.training.checkpoint import (
@@ -123,7 +124,7 @@ def run_trial(
     resources.check(recipe)
     if distil is None and resources.workers > 1:
         raise ResourceError(f"{resources.workers} workers need Ray Train: use `optical train --workers {resources.workers}`")
-    lock = FileLock(folder.path / ".lock")
+    lock = FileLock(folder.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -135,21 +136,24 @@ def run_trial(
         torch.set_num_threads(resources.threads)
         write_json(folder.recipe, recipe.to_dict())
         write_json(folder.resources, resources.to_dict())
+        record_start(folder, recipe.fingerprint, resources.to_dict(), resources.device)
         status = status or TrialStatus(trial_id=recipe.trial_id, state="pending", max_steps=recipe.training.max_steps, started_at=utc_now())
         status = status.model_copy(update={"state": "running", "attempts": status.attempts + 1, "updated_at": utc_now(), "error": None})
         folder.write_status(status)
         on_report = on_report or (lambda step, metrics: None)
-        return _run_stages(recipe, resources, store, run, folder, on_report, distil or distil_in_process, pretrain)
+        own = Store(store.root)  # notes what this trial asks for, whoever else shares the caller's
+        with own.in_use():
+            return _run_stages(recipe, resources, own, run, folder, on_report, distil or distil_in_process, pretrain)
     finally:
         lock.release()
 
 
 class _Clock:
-    """Wall seconds by stage, and CPU seconds, of this attempt on top of what the status already holds."""
+    """Wall seconds by stage, and the cost, of this attempt on top of what the status already holds."""
 
-    def __init__(self, status: TrialStatus, gpus: float) -> None:
-        self._seconds, self._cpu, self._gpus = dict(status.seconds), status.cpu_seconds, gpus
-        self._gpu = status.gpu_seconds
+    def __init__(self, status: TrialStatus, resources: Resources) -> None:
+        self._seconds, self._resources = dict(status.seconds), resources
+        self._cpu, self._gpu = status.cpu_seconds, status.gpu_seconds
         self._started, self._cpu_started = time.monotonic(), time.process_time()
 
     def lap(self, stage: str) -> dict[str, Any]:
@@ -157,7 +161,8 @@ class _Clock:
         spent, self._started = now - self._started, now
         self._seconds[stage] = round(self._seconds.get(stage, 0.0) + spent, 3)
         if stage == "train":
-            self._gpu += spent * self._gpus
+            self._gpu += spent * self._resources.gpus
+            self._cpu += spent * self._resources.other_cpus
         cpu = self._cpu + time.process_time() - self._cpu_started
         return {"seconds": dict(self._seconds), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(self._gpu, 3)}
 
@@ -174,7 +179,7 @@ def _run_stages(
 ) -> TrialStatus:
     status = folder.read_status()
     assert status is not None
-    clock = _Clock(status, resources.workers * resources.gpus_per_worker)
+    clock = _Clock(status, resources)
 
     def update(**change: Any) -> TrialStatus:
         current = folder.read_status()
@@ -190,6 +195,7 @@ def _run_stages(
         stages = prepare(recipe, store, pretrain=partial(build_pretrained, resources=resources, train=pretrain))
         stages.check_same_data(folder)
         check_tasks(recipe.evaluation.tasks)
+        write_json(folder.artifacts, sorted(store.used))
         update(**clock.lap("prepare"))
         distil(recipe, resources, store, folder, on_report)
         update(**clock.lap("train"))
@@ -206,6 +212,7 @@ def _run_stages(
             lineup = _lineup(recipe, resources, stages, path, evaluator, samples)
             rows.append(task_rows(recipe.evaluation.tasks, lineup, store))
         folder.write_queries(pa.concat_tables(rows))
+        write_json(folder.artifacts, sorted(store.used))
         finished = update(state="finished", **clock.lap("evaluate"))
         drop_optimizer(last)  # last: a trial that is not finished needs it to continue
         return finished

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "optical_ray"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("orchestration", "analysis"),
-    ("sweep",),
+    ("sweep", "forecast"),
     ("trial",),
     ("distillation", "teaching"),
     ("stages",),

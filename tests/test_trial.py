@@ -18,6 +18,7 @@ from optical_ray.errors import LanguageError, ResourceError
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder
+from optical_ray.runs.provenance import read_starts
 from optical_ray.training.checkpoint import latest_checkpoint
 from optical_ray.trial import run_trial
 
@@ -56,6 +57,51 @@ def test_a_trial_leaves_everything_the_format_names(finished, world):
     assert not (checkpoint / "optimizer.pt").exists()
     texts = pq.read_table(run.tasks / "bitext.parquet")
     assert set(texts["split"].to_pylist()) == {"test"}
+
+
+def test_a_trial_writes_down_where_it_ran_what_it_cost_and_what_it_stands_on(finished, world):
+    run, recipe, status = finished
+    folder = run.trial(recipe.trial_id)
+    provenance = json.loads(folder.provenance.read_text())
+    assert provenance["fingerprint"] == recipe.fingerprint
+    (start,) = read_starts(folder)
+    assert start["resources"] == Resources().to_dict()
+    assert start["versions"]["torch"]
+    assert start["git"] is None or set(start["git"]) == {"commit", "dirty"}
+    assert start["machine"]["cpus"] >= 1
+    assert "command" not in start
+    assert status.cpu_seconds > 0
+    assert status.gpu_seconds == 0
+    artifacts = json.loads(folder.artifacts.read_text())
+    assert {name.rpartition("-")[0] for name in artifacts} >= {"corpus", "tokenizer", "teacher-tokens", "tokens", "references"}
+    assert all((world.store.root / name).is_dir() for name in artifacts)
+
+
+def test_seconds_and_cost_are_readable_while_a_trial_runs_and_add_up_over_its_starts(world, tmp_path):
+    run, seen = RunFolder(tmp_path), []
+
+    def stop(step, metrics):
+        seen.append(run.trial(world.recipe.trial_id).read_status())
+        if step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(world.recipe, Resources(), world.store, run, stop)
+    assert seen[-1].seconds["train"] > seen[0].seconds["train"] > 0
+    assert seen[-1].cpu_seconds > seen[0].cpu_seconds > 0
+    stopped = run.trial(world.recipe.trial_id).read_status()
+    assert (stopped.state, stopped.seconds["train"] >= seen[-1].seconds["train"]) == ("stopped", True)
+    assert (latest_checkpoint(run.trial(world.recipe.trial_id).checkpoint) / "optimizer.pt").is_file(), "what it goes on from"
+    done = run_trial(world.recipe, Resources(), world.store, run)
+    assert done.seconds["train"] > stopped.seconds["train"]
+    assert done.cpu_seconds > stopped.cpu_seconds
+    assert len(read_starts(run.trial(world.recipe.trial_id))) == 2
+
+
+def test_several_workers_cost_what_they_reserve():
+    two = Resources(workers=2, threads=3, device="cuda", gpus_per_worker=0.5)
+    assert (two.other_cpus, two.gpus) == (6.0, 1.0)
+    assert Resources(threads=4).other_cpus == 0.0, "one worker is the trial's own process, whose time is measured"
 
 
 def test_a_plan_says_what_the_student_saw_before(world):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optical_ray.analysis.load import Run, Trial, flatten
+from optical_ray.analysis.load import Run, Trial
+from optical_ray.runs.labels import flatten
 from optical_ray.runs.names import LOSS_OF_TERM
 
 STEPS_FIELD = "training.max_steps"

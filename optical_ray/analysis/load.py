@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from optical_ray.errors import OpticalError, RunFolderError
 from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.labels import flatten
 from optical_ray.runs.names import LOSS_OF_TERM, name_arm
 from optical_ray.runs.query_rows import ROWS, read_query_rows
 from optical_ray.runs.schemas import SweepRecord, TrialStatus
@@ -126,17 +127,6 @@ def load_run(path: Path | str) -> Run:
     schema = pa.schema([pa.field("trial_id", pa.dictionary(pa.int32(), pa.string())), *ROWS])
     queries = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
     return Run(folder.path, record, tuple(trials), queries)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested plain data by dotted name; lists become tuples, so that values can be compared and counted."""
-    leaves: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{prefix}{name}.")
-        else:
-            leaves[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return leaves
 
 
 def read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_ray.cli.evaluate_options import add_evaluate
+from optical_ray.cli.run_options import add_run_verbs, add_upkeep
 from optical_ray.errors import OpticalError
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; must not be there yet")
     export.add_argument("--force", action="store_true", help="replace what an earlier export wrote there")
 
+    add_run_verbs(verbs, _address, _out, _store)
+
     recipe = verbs.add_parser("recipe", help="what a recipe holds").add_subparsers(dest="action", required=True, metavar="ACTION")
     fields = recipe.add_parser(
         "fields", help="every field, its type, default and meaning", description="Every recipe field with type, default, unit and meaning."
@@ -244,12 +247,13 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="fields of the file's base recipe to replace, such as corpus.path=DIR: the same question on other data, which is another run",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the trials and stop; no Ray, nothing written")
+    parser.add_argument("--dry-run", action="store_true", help="print the trials, their time and disk, and stop; no Ray, nothing written")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was begun: finished trials stay, the rest runs")
     parser.add_argument(
         "--trials", type=int, default=None, metavar="N", help="trials in all: the grid's, then searched ones (default: the file's)"
     )
     parser.add_argument("--concurrent", type=int, default=None, metavar="N", help="trials at a time (default: the file's)")
+    add_upkeep(parser)
     _address(parser)
     _out(parser)
     _store(parser)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-LOG_SECONDS = 20.0  # between two lines where there is no terminal
+if TYPE_CHECKING:
+    from optical_ray.orchestration.progress import SweepProgress, TrialProgress
+
+LOG_SECONDS = 20.0  # between two lines of one piece of work where there is no terminal
 
 
 def make_console(width: int = 100) -> Console:
@@ -45,18 +49,31 @@ def status_line(console: Console, title: str) -> Iterator[Callable[[str], None]]
 
 
 def minutes(seconds: float | None) -> str:
-    """`4:05`, or `?`."""
-    return "?" if seconds is None else f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+    """`4:05`, `2:04:05`, or `?`."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}" if whole < 3600 else f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def describe_resources(resources: Mapping[str, Any] | None) -> str:
+    """`1 x 2 CPU`, `2 x (1 CPU + 0.5 GPU)`: workers, and what each has; empty where it is not known."""
+    if not resources:
+        return ""
+    gpus = float(resources.get("gpus_per_worker") or 0.0)
+    cpus = f"{resources.get('threads', 1)} CPU"
+    return f"{resources.get('workers', 1)} x {f'({cpus} + {gpus:g} GPU)' if gpus else cpus}"
 
 
 class SweepView:
-    """The live table of a sweep on a terminal; a line now and then elsewhere."""
+    """The live table of a sweep on a terminal; elsewhere a line for each thing that happens to a trial."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
-        self._shown = 0.0
-        self._finished = -1
+        self._running: dict[str, TrialProgress] = {}
+        self._failed: set[str] = set()
+        self._finished: int | None = None
 
     def __enter__(self) -> SweepView:
         if self._live is not None:
@@ -67,31 +84,56 @@ class SweepView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, progress: object) -> None:
-        """Draw a `SweepProgress`."""
-        from optical_ray.orchestration.progress import SweepProgress
-
-        assert isinstance(progress, SweepProgress)
-        head = Text.assemble(
-            f"{progress.finished}/{progress.total} trials finished",
-            (f", {len(progress.failed)} failed" if progress.failed else "", "red"),
-            f", {len(progress.running)} running; {minutes(progress.seconds)} gone, about {minutes(progress.seconds_left)} left",
-        )
+    def show(self, progress: SweepProgress) -> None:
+        """Draw how far the sweep is."""
         if self._live is None:
-            changed = progress.finished != self._finished
-            if changed or time.monotonic() - self._shown > LOG_SECONDS:
-                self._shown, self._finished = time.monotonic(), progress.finished
-                running = "; ".join(f"{trial.trial_id} {trial.step}/{trial.max_steps}" for trial in progress.running)
-                self._console.print(head + Text(f" ({running})" if running else ""), soft_wrap=True, highlight=False)
-            return
-        table = Table("trial", "what", "step", "loss", "valid Success@1", "time", title=head, title_justify="left")
-        for trial in progress.running:
-            table.add_row(
-                trial.trial_id,
-                f"{trial.part}: {trial.label}",
-                f"{trial.step}/{trial.max_steps}" if trial.max_steps else "prepares",
-                "" if trial.loss is None else f"{trial.loss:.3f}",
-                "" if trial.objective is None else f"{trial.objective:.3f}",
-                minutes(trial.seconds),
-            )
-        self._live.update(table)
+            self._tell(progress)
+        else:
+            self._live.update(draw_sweep(progress))
+
+    def _tell(self, progress: SweepProgress) -> None:
+        """One line for each trial that has begun, finished or failed since the last call."""
+        running = {trial.trial_id: trial for trial in progress.running}
+        where = f"{progress.finished}/{progress.total} finished, about {minutes(progress.seconds_left)} left"
+        lines: list[str] = []
+        ended = 0
+        for trial_id, reason in progress.failed:
+            if trial_id not in self._failed:
+                self._failed.add(trial_id)
+                lines.append(f"failed    {trial_id}: {reason}")
+        for trial_id, trial in self._running.items():
+            if trial_id not in running and trial_id not in self._failed:
+                ended += 1
+                score = "" if trial.objective is None else f", valid {trial.objective:.3f}"
+                lines.append(f"ended     {trial_id} {trial.part}: {trial.label} in {minutes(trial.seconds)}{score}; {where}")
+        for trial_id, trial in running.items():
+            if trial_id not in self._running:
+                lines.append(f"started   {trial_id} {trial.part}: {trial.label}")
+        if self._finished is not None and progress.finished > self._finished + ended:  # some were too short to be seen running
+            lines.append(where)
+        for line in lines:
+            self._console.print(line, soft_wrap=True, highlight=False)
+        self._running, self._finished = running, progress.finished
+
+
+def draw_sweep(progress: SweepProgress) -> Table:
+    """The running trials, under a line that counts the others."""
+    head = Text.assemble(
+        f"{progress.finished}/{progress.total} trials finished",
+        (f", {len(progress.failed)} failed" if progress.failed else "", "red"),
+        f", {len(progress.running)} running, {progress.pending} waiting; {minutes(progress.seconds)} gone, "
+        f"about {minutes(progress.seconds_left)} left",
+    )
+    table = Table("trial", "what", "step", "loss", "valid", "time", "left", "resources", title=head, title_justify="left")
+    for trial in progress.running:
+        table.add_row(
+            trial.trial_id,
+            f"{trial.part}: {trial.label}",
+            f"{trial.step}/{trial.max_steps}" if trial.max_steps else "prepares",
+            "" if trial.loss is None else f"{trial.loss:.3f}",
+            "" if trial.objective is None else f"{trial.objective:.3f}",
+            minutes(trial.seconds),
+            minutes(trial.seconds_left),
+            describe_resources(trial.resources),
+        )
+    return table

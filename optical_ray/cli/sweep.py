@@ -12,22 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from optical_ray.artifacts import Store
+from optical_ray.cli.dry_run import print_trials
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.record import record
 from optical_ray.cli.report import print_report
+from optical_ray.cli.start import check_start, keep_best_students
 from optical_ray.config import dotted_changes, parse_override
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
+from optical_ray.forecast.calibration import calibrate
 from optical_ray.languages.sets import choose_languages, order_pool
 from optical_ray.pretraining.prepare import prepare_pretraining
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
 from optical_ray.stages import prepare
-from optical_ray.sweep import Choice, GridPart, Part, SearchPart, Sweep, describe_part
+from optical_ray.sweep import Choice, GridPart, Part, SearchPart, Sweep
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -126,11 +128,17 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     sweep = with_base(sweep, options.overrides)
     run = RunFolder(options.out / sweep.folder_name)
     chosen = with_trials(sweep, options.trials)
+    for name in ("concurrent", "keep_best"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    store = Store(options.store)
+    concurrent = options.concurrent or chosen.concurrent_trials
+    if options.calibrate:
+        with status_line(console, "calibrate") as show_line:
+            calibrate(chosen.base, chosen.resources, store, show_line)
     if options.dry_run:
-        _print_trials(console, chosen, run)
+        print_trials(console, chosen, run, store, concurrent, options.keep_best)
         return 0
-    if options.concurrent is not None and options.concurrent < 1:
-        raise ConfigError(f"--concurrent {options.concurrent}: expected at least 1")
     command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
     if _is_finished(run, chosen):
         console.print(f"All {chosen.num_trials} trials are finished already.")
@@ -138,19 +146,21 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         return 0
     _check_begun(sweep, chosen, run, options, command)
     from optical_ray.orchestration.session import ray_session
+    from optical_ray.orchestration.trackers import make_trackers
     from optical_ray.orchestration.tune import run_sweep
 
-    store = Store(options.store)
-    concurrent = options.concurrent or chosen.concurrent_trials
+    trackers = make_trackers(run.path.name, options.wandb, options.mlflow)
     console.print(f"{sweep.question}\n{chosen.num_trials} trials, {concurrent} at a time, in {run.path}", soft_wrap=True, highlight=False)
-    with ray_session(options.address, chosen.resources, concurrent) as session:
+    with store.in_use(), ray_session(options.address, chosen.resources, concurrent) as session:
         if session.notice:
             console.print(session.notice, soft_wrap=True)
+        check_start(console, chosen, run, store, session, concurrent, options.keep_best)
         _prepare(console, chosen, store)
         if not (run.path / "sweep.json").is_file():
             run.write_sweep(record(sweep))
         with SweepView(console) as view:
-            outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=view.show)
+            progress = keep_best_students(run, options.keep_best, view.show)
+            outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=progress, trackers=trackers)
     print_report(run.path)
     console.print(f"Trials took {minutes(outcome.seconds)}.")
     for trial_id, line in outcome.failed:
@@ -167,10 +177,10 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
 
 def _same_options(options: argparse.Namespace) -> list[str]:
     """The options that a second call needs to mean the same run."""
-    names = ("trials", "concurrent", "address", "out", "store")
+    names = ("trials", "concurrent", "keep_best", "wandb", "mlflow", "address", "out", "store")
     defaults = {"out": Path("runs"), "store": Path("artifacts")}
     given = {name: getattr(options, name) for name in names if getattr(options, name) != defaults.get(name)}
-    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _is_finished(run: RunFolder, sweep: Sweep) -> bool:
@@ -270,23 +280,3 @@ def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
                 corpus, recipe.evaluation.languages or order_pool(recipe.languages, corpus.pairs("train")), recipe.evaluation, "valid"
             )
             choose_languages(recipe.languages, corpus.pairs("train"))
-
-
-def _print_trials(console: Console, sweep: Sweep, run: RunFolder) -> None:
-    from optical_ray.orchestration.planned import grid_trials
-
-    console.print(f"{sweep.question}\nExpectation: {sweep.expectation}", soft_wrap=True, highlight=False)
-    table = Table("part", "trial", "what", "steps", title=f"{run.path}: {sweep.num_trials} trials", title_justify="left")
-    for part in sweep.parts:
-        if isinstance(part, GridPart):
-            for trial in grid_trials(part, sweep.base):
-                table.add_row(part.name, trial.trial_id, trial.label, str(trial.recipe.training.max_steps))
-        else:
-            space = ", ".join(f"{name} in {_range(row)}" for name, row in describe_part(part)["space"].items())
-            steps = str(sweep.base.override(part.changes).training.max_steps)
-            table.add_row(part.name, f"{part.num_trials} by {part.sampler}", space, steps)
-    console.print(table)
-
-
-def _range(row: dict[str, object]) -> str:
-    return str(row["values"]) if "values" in row else f"{row['low']}..{row['high']}{' (log)' if row['kind'] == 'LogUniform' else ''}"

@@ -9,6 +9,10 @@
     tune        a sweep: Ray Tune runs `run_trial` in reused actors
     actor       what one of Tune's actors does for one trial
     progress    how far a sweep is, for whoever draws it
+    health      can the cluster run a sweep? What nodes reported, judged
+    doctor      asks the nodes: a process pinned to each
+    probe       what such a process looks at
+    trackers    Weights & Biases and MLflow, which are extras
 
 Only plain data crosses to Ray: recipes as JSON, rows, paths. A result never depends on which process computed it.
 """

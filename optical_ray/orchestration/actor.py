@@ -68,7 +68,7 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
 def _await_orphan(folder: TrialFolder) -> None:
     """Wait until nobody holds the lock that `run_trial` takes: the process of a driver that was just killed lives a moment longer."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.path / ".lock")
+    lock = FileLock(folder.lock)
     try:
         lock.acquire(timeout=ORPHAN_SECONDS)
     except Timeout:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from optical_ray.errors import OpticalError
 from optical_ray.orchestration.planned import PlannedTrial
-from optical_ray.runs.folder import RunFolder
-from optical_ray.runs.names import LOSS
-
-TAIL_BYTES = 16384  # of metrics.jsonl: several reports, read once a second whatever the file's length
+from optical_ray.runs.folder import RunFolder, read_object
+from optical_ray.runs.names import LOSS, STEP_SECONDS
+from optical_ray.runs.standing import steps_left_seconds
+from optical_ray.runs.tail import last_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,10 @@ class TrialProgress:
     """`valid/Success@1` of the last validation."""
     seconds: float
     """Since this start."""
+    seconds_left: float | None = None
+    """To its last step; None before its first report."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """`Resources` as plain data; empty until the trial has written it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,16 @@ class ProgressClock:
         folder = self._run.trial(trial.trial_id)
         status = folder.read_status()
         step, max_steps, objective = (status.step, status.max_steps, status.objective) if status is not None else (0, 0, None)
-        loss = last_value(folder.metrics, LOSS)
-        return TrialProgress(trial.trial_id, trial.part, trial.label, step, max_steps, loss, objective, seconds)
+        said = last_values(folder.metrics, (LOSS, STEP_SECONDS))
+        left = None
+        if status is not None:
+            length = {"training": {"validate_every": trial.recipe.training.validate_every}}
+            left = steps_left_seconds(status, said.get(STEP_SECONDS), length)
+        try:
+            resources = read_object(folder.resources)
+        except OpticalError:  # not written yet
+            resources = {}
+        return TrialProgress(trial.trial_id, trial.part, trial.label, step, max_steps, said.get(LOSS), objective, seconds, left, resources)
 
 
 def estimate_seconds_left(durations: Sequence[float], running: Iterable[TrialProgress], pending: int, concurrent: int) -> float | None:
@@ -107,23 +119,3 @@ def estimate_seconds_left(durations: Sequence[float], running: Iterable[TrialPro
     typical = durations[1:] or durations
     open_parts = pending + sum(1 - trial.step / trial.max_steps if trial.max_steps else 1.0 for trial in running)
     return open_parts * (sum(typical) / len(typical)) / concurrent
-
-
-def last_value(metrics: Path, name: str) -> float | None:
-    """The last value of one metric in a metrics.jsonl, read from its end; None where there is none."""
-    try:
-        with metrics.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - TAIL_BYTES))
-            lines = stream.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the cut at the front, or a line that is being written
-            continue
-        if isinstance(row, dict) and row.get("name") == name:
-            value: float | None = row["value"]
-            return value
-    return None

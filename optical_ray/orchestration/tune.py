@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def run_sweep(
     progress: Callable[[SweepProgress], None] | None = None,
     progress_seconds: float = 1.0,
     run_trial: RunTrial | None = None,
+    trackers: Sequence[tune.Callback] = (),
 ) -> SweepOutcome:
     """Run every trial of the sweep that is not finished yet, inside a `ray_session`.
 
@@ -83,6 +84,7 @@ def run_sweep(
         progress: Told how far the sweep is, about every `progress_seconds`, from the driver's main loop.
         progress_seconds: See above.
         run_trial: Stands in for `optical_ray.trial.run_trial`.
+        trackers: Further callbacks of Tune (`trackers.make_trackers`).
 
     Raises:
         ConfigError: `num_trials` names no search part; or a search drew nothing but invalid points, which is told when all else has run.
@@ -98,7 +100,7 @@ def run_sweep(
         search = SweepSearch(sweep, run, concurrent, retry_failed)
         finished_before = len(_standing(search, run)[0])
         clock = ProgressClock(run, finished_before + search.remaining, finished_before, concurrent)
-        watcher = _Watcher(run, clock, progress, progress_seconds)
+        watcher = _Watcher(run, clock, progress, progress_seconds, trackers)
         try:
             if search.remaining:
                 with _quiet_tune():
@@ -131,7 +133,7 @@ def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
 @contextlib.contextmanager
 def _only_driver(run: RunFolder) -> Iterator[None]:
     run.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.path / ".driver.lock")
+    lock = FileLock(run.driver_lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -203,13 +205,18 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no ty
     """Follows Tune's trials, polls their files, and closes the status of trials whose process could not."""
 
     def __init__(
-        self, run: RunFolder, clock: ProgressClock, progress: Callable[[SweepProgress], None] | None, every_seconds: float
+        self,
+        run: RunFolder,
+        clock: ProgressClock,
+        progress: Callable[[SweepProgress], None] | None,
+        every_seconds: float,
+        trackers: Sequence[tune.Callback],
     ) -> None:
         self._run, self._clock, self._progress, self._every = run, clock, progress, every_seconds
         self._next = 0.0
         self._live: dict[str, Trial] = {}
         # Tune makes these itself, but does not close the files of trials that were running at an interrupt.
-        self.loggers = [JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback()]
+        self.loggers = [JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback(), *trackers]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a terminal does not pickle

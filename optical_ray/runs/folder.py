@@ -18,6 +18,13 @@ from optical_ray.artifacts import write_json
 from optical_ray.errors import RunFolderError
 from optical_ray.runs.schemas import FORMAT_VERSION, QUERIES, MetricRow, SweepRecord, TrialStatus
 
+POSITION = "position.json"
+"""Of a checkpoint: written into it last, so a folder that has it is whole."""
+OPTIMIZER = "optimizer.pt"
+"""Of a checkpoint: what a trial that has not finished needs to go on."""
+BEST = "best"
+"""The checkpoint of the best validation, beside the `step-*` ones."""
+
 
 def utc_now() -> str:
     """The time as every file writes it: UTC, ISO 8601, seconds."""
@@ -58,6 +65,21 @@ class TrialFolder:
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint"
+
+    @property
+    def provenance(self) -> Path:
+        """Of every start: when, resources, versions, git state, hardware."""
+        return self.path / "provenance.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """What of the store the trial stands on."""
+        return self.path / "artifacts.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the trial."""
+        return self.path / ".lock"
 
     def read_status(self) -> TrialStatus | None:
         """The status, or None when the trial has not started.
@@ -143,6 +165,11 @@ class RunFolder:
     @property
     def tasks(self) -> Path:
         return self.path / "tasks"
+
+    @property
+    def driver_lock(self) -> Path:
+        """Held by the driver of a sweep that is running."""
+        return self.path / ".driver.lock"
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.path / "trials" / trial_id)

@@ -68,8 +68,11 @@ class TrialStatus(Config):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time by stage, summed over attempts: prepare, train (of which validate), evaluate; a failed stage counts as train."""
     cpu_seconds: float = 0.0
+    """CPU time of the trial's own process; of a training by several workers, the CPUs reserved for them times its wall time."""
     gpu_seconds: float = 0.0
+    """GPUs reserved times the wall time of training; 0.5 of a GPU for a minute is 30."""
     pairs_seen: int = 0
+    """Pairs of bitext that the student has learnt from, with repetitions."""
     objective: float | None = None
     """`valid/Success@1` at the last report: what searches see."""
     verdicts: list[str] = Field(default_factory=list)

@@ -20,13 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from optical_ray.artifacts import write_json
 from optical_ray.data.plan import Position
+from optical_ray.runs.folder import BEST, OPTIMIZER, POSITION
 from optical_ray.training.centres import LanguageCentres
 from optical_ray.training.config import TrainingConfig
 from optical_ray.training.state import Best, M, TrainingState, start_training
 
-POSITION = "position.json"
-OPTIMIZER = "optimizer.pt"
-BEST = "best"
 CENTRES = "language_centres.safetensors"
 
 

@@ -56,6 +56,9 @@ def recipe_file(world, tmp_path):
         ["train-teacher"],
         ["sweep"],
         ["report"],
+        ["status"],
+        ["clean"],
+        ["doctor"],
         ["compare"],
         ["recipe", "fields"],
     ],
@@ -150,6 +153,9 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["sweep", "tiny.py", "--trials", "1"], "holds 2 trials and is not cut"),
         (["sweep", "tiny.py", "--resume"], "no such run to resume"),
         (["sweep", "tiny.py", "--concurrent", "0"], "--concurrent 0: expected at least 1"),
+        (["sweep", "tiny.py", "--keep-best", "0"], "--keep-best 0: expected at least 1"),
+        (["sweep", "tiny.py", "--wandb", "x"], "--wandb: wandb is not installed"),
+        (["doctor", "seed=1"], "give it with --sweep FILE"),
         (["train", "recipe.json", "--out", "recipe.json"], "recipe.json"),
         (["train", "recipe.json", "student.init=/nowhere"], "no such folder, and not a hub id"),
         (
@@ -164,7 +170,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
 )
 def test_bad_input_is_one_clear_line(arguments, message, recipe_file, world, capsys):
     (recipe_file.parent / "tiny.py").write_text(SWEEP)
-    takes_store = arguments[0] in ("train", "sweep", "data")
+    takes_store = arguments[0] in ("train", "sweep", "data", "doctor")
     assert call(*arguments, *(["--store", world.store.root] if takes_store else [])) == 2
     error = capsys.readouterr().err
     assert error.startswith("optical: ")

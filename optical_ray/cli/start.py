@@ -1,0 +1,64 @@
+"""What a sweep does for its user around the trials: checks before the first, room made after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from optical_ray.artifacts import Store
+from optical_ray.cli.dry_run import check_forecast, forecast
+from optical_ray.forecast.disk import bytes_by_place
+from optical_ray.runs.folder import RunFolder
+from optical_ray.runs.waste import find_waste, remove
+from optical_ray.sweep import Sweep
+
+if TYPE_CHECKING:
+    from optical_ray.orchestration.progress import SweepProgress
+    from optical_ray.orchestration.session import Session
+
+Progress = Callable[["SweepProgress"], None]
+
+
+def check_start(
+    console: Console, sweep: Sweep, run: RunFolder, store: Store, session: Session, concurrent: int, keep_best: int | None
+) -> None:
+    """Refuse a sweep that cannot run, before it waits for something that never comes, or fills a disk in the middle of the night.
+
+    A cluster of others is asked what `optical doctor` asks: a process on each node tries the shared folders. A private one is this machine.
+
+    Raises:
+        ResourceError: with the numbers.
+    """
+    found = forecast(sweep, run, store, concurrent, keep_best)
+    check_forecast(found, run, store)
+    if session.started:
+        return
+    from optical_ray.orchestration.doctor import check_cluster, local_paths
+    from optical_ray.orchestration.health import refuse
+
+    needed = bytes_by_place(run.path.parent, store.root, found.disk.peak, found.store.bytes)
+    paths = sorted({path for recipe in (sweep.base, *sweep.planned().values()) for path in local_paths(recipe)})
+    checks = check_cluster(sweep.resources, concurrent, needed, paths)
+    for check in checks:
+        if check.state == "warn":
+            console.print(f"{check.name}: {check.found}; {check.advice}", style="yellow", soft_wrap=True, highlight=False)
+    refuse(checks)
+
+
+def keep_best_students(run: RunFolder, count: int | None, show: Progress) -> Progress:
+    """A listener that hands on to `show`, and removes the students beyond the best as trials finish; None: of none."""
+    if count is None:
+        return show
+    finished = -1
+
+    def listen(progress: SweepProgress) -> None:
+        nonlocal finished
+        show(progress)
+        if progress.finished != finished:
+            finished = progress.finished
+            for waste in find_waste(run, count):
+                remove(waste)
+
+    return listen
