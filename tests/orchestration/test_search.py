@@ -161,10 +161,11 @@ def test_a_point_drawn_again_takes_the_value_it_has_stopped_or_not(tmp_path):
 
 
 def test_a_grid_runs_whole_what_a_search_had_stopped(tmp_path):
-    search = SearchPart("search", {"seed": Categorical((0, 1))}, 2, sampler="random", seed=3, scheduler=ASHA)
+    search = SearchPart("search", {"seed": Categorical((0, 1))}, 6, sampler="random", scheduler=ASHA)
     driver = Driver(tmp_path, search)
     driver.go([0.5, 0.2])
-    pruned = [trial_id for trial_id in driver.search.pruned()]
+    pruned = list(driver.search.pruned())
+    assert len(pruned) == 1
     for trial_id in pruned:
         close_pruned(driver.run.trial(trial_id))
     grid = GridPart("grid", {"seed": (0, 1)})
