@@ -145,7 +145,9 @@ def distil_worker(
         seen = [value for tag, value in by_language.items() if tag in (recipe.evaluation.objective_languages or stages.languages)]
         unseen = [value for tag, value in by_language.items() if tag not in stages.languages]
         own = [cloud for cloud, task in zip(clouds, validation.tasks, strict=True) if task.language in stages.languages]
-        metrics = {names.VALID_SUCCESS_AT_1: float(np.mean(seen or unseen))} | collapse_statistics(judged(own or clouds))
+        metrics = {names.VALID_SUCCESS_AT_1: float(np.mean(seen or unseen))}
+        metrics |= {names.valid_success_at_1(tag): value for tag, value in by_language.items()}
+        metrics |= collapse_statistics(judged(own or clouds))
         metrics[names.ENGLISH_DRIFT] = validation.english_drift(state.model, parallel.device)
         if unseen and seen:
             metrics[names.VALID_SUCCESS_AT_1_UNSEEN] = float(np.mean(unseen))

@@ -9,12 +9,41 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from optical_ray.artifacts import fingerprint
-from optical_ray.errors import ConfigError
+from optical_ray.errors import ConfigError, LanguageError
+from optical_ray.languages.codes import canonical_tag
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.names import VALID_SUCCESS_AT_1
+from optical_ray.runs.objectives import MEASURES, Direction, Objective
+from optical_ray.space import (
+    Categorical,
+    Conditional,
+    Dimension,
+    Integer,
+    LogUniform,
+    Uniform,
+    Value,
+    check_conditions,
+    corners,
+    describe_dimension,
+    edges,
+)
 
-Value = str | int | float | bool | None
-Sampler = Literal["tpe", "random"]
+__all__ = [
+    "Asha",
+    "Categorical",
+    "Choice",
+    "Conditional",
+    "GridPart",
+    "Integer",
+    "LogUniform",
+    "Objective",
+    "SearchPart",
+    "StopRules",
+    "Sweep",
+    "Uniform",
+]
+
+Sampler = Literal["tpe", "random", "nsga2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,40 +52,6 @@ class Choice:
 
     name: str
     changes: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """A float in [low, high]."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class LogUniform:
-    """A float in [low, high], uniform in its logarithm."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Integer:
-    """A whole number in [low, high]."""
-
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
-class Categorical:
-    """One of some values."""
-
-    values: tuple[Value, ...]
-
-
-Dimension = Uniform | LogUniform | Integer | Categorical
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +80,21 @@ class GridPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Asha:
+    """Asynchronous successive halving by step (Li et al. 2018, arXiv 1810.05934).
+
+    At each rung (`grace_steps`, times `reduction`, times `reduction` again, ... below `training.max_steps`) a trial goes on only if it is
+    among the best 1 / `reduction` of the trials that came so far; it is judged at its first validation at or after the rung.
+    """
+
+    grace_steps: int
+    """No trial is stopped before this step."""
+    reduction: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class SearchPart:
-    """A search by Optuna that maximises `valid/Success@1`; it never sees a test row.
+    """A search by Optuna that maximises `valid/Success@1`, or trades several objectives off; it never sees a test row.
 
     A point that gives no recipe (`batch.pairs=57` with `batch.group=32`) is passed over, its reason kept; it is none of `num_trials`.
     """
@@ -98,12 +106,36 @@ class SearchPart:
     changes: Mapping[str, Value] = field(default_factory=dict)
     """Held fixed in this part."""
     sampler: Sampler = "tpe"
+    """`random`, `tpe` (of several objectives: MOTPE), or `nsga2`, which is for several objectives."""
     startup_trials: int = 4
     """Random trials before TPE models anything."""
     seed: int = 0
+    objectives: tuple[Objective, ...] = ()
+    """None: the sweep's metric alone. Two or more: what none of the trials on the Pareto front can have more of without less of another."""
+    scheduler: Asha | None = None
+    """None: every trial runs to its end."""
+    population: int = 12
+    """Trials of a generation of nsga2; the first generation is random."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of each number that a trial is told to have."""
+        return tuple(objective.resolved for objective in self.objectives) or ("maximize",)
 
 
 Part = GridPart | SearchPart
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """When a sweep ends before its last trial. No part of the question, so none of the fingerprint."""
+
+    max_failed: int | None = None
+    """Failed trials that are borne; with one more, no new trial is started. Those that run go on."""
+    max_minutes: float | None = None
+    """Wall time of one start. Trials that run then are stopped, to go on from their checkpoints with `--resume`."""
+    patience: int | None = None
+    """Trials of a search part, in a row, that may bring nothing better before the part ends. Counted anew where a part is extended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +148,11 @@ class Sweep:
     base: Recipe
     parts: tuple[Part, ...]
     resources: Resources = field(default_factory=Resources)
-    concurrent_trials: int = 1
-    """Trials at a time. Above 1, the order of arrival decides which points TPE tries; each recipe reproduces all the same."""
+    concurrent_trials: int | None = None
+    """Trials at a time; None: as many as the cluster has room for. Above 1, the order of arrival decides which points TPE and nsga2 try,
+    and which trials ASHA stops; each recipe reproduces all the same."""
     metric: str = VALID_SUCCESS_AT_1
+    stop: StopRules = field(default_factory=StopRules)
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -128,9 +162,14 @@ class Sweep:
         self.planned()  # every grid recipe is checked before anything runs
         for part in self.parts:
             if isinstance(part, SearchPart):
+                where = f"sweep {self.name!r}, part {part.name!r}"
                 if part.num_trials < 1 or not part.space:
-                    raise ConfigError(f"sweep {self.name!r}, part {part.name!r}: expected at least one trial and one dimension")
-                self._check_search(part)
+                    raise ConfigError(f"{where}: expected at least one trial and one dimension")
+                check_conditions(part.space, where)
+                self._check_search(part, where)
+                self._check_objectives(part, where)
+                if part.scheduler is not None:
+                    self._check_scheduler(part, part.scheduler, where)
 
     def _check_types(self) -> None:
         """A sweep file is written by hand: a wrong type is named here, not in the middle of a run."""
@@ -141,16 +180,25 @@ class Sweep:
             raise ConfigError(f"{where}: expected base=Recipe(...) and resources=Resources(...)")
         if not isinstance(self.parts, tuple) or not all(isinstance(part, GridPart | SearchPart) for part in self.parts) or not self.parts:
             raise ConfigError(f"{where}: expected parts=(GridPart(...), SearchPart(...), ...), at least one")
-        if not isinstance(self.concurrent_trials, int) or self.concurrent_trials < 1:
-            raise ConfigError(f"{where}: concurrent_trials={self.concurrent_trials!r}; expected at least 1")
+        if self.concurrent_trials is not None and (not isinstance(self.concurrent_trials, int) or self.concurrent_trials < 1):
+            raise ConfigError(f"{where}: concurrent_trials={self.concurrent_trials!r}; expected at least 1, or None for what fits")
         if self.metric != VALID_SUCCESS_AT_1:
             raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
+        self._check_stop(where)
         for part in self.parts:
             if isinstance(part, SearchPart) and part.sampler not in get_args(Sampler):
                 raise ConfigError(f"{where}, part {part.name!r}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")
             for name, values in part.axes.items() if isinstance(part, GridPart) else ():
                 if not isinstance(values, tuple) or not values:
                     raise ConfigError(f"{where}, part {part.name!r}: axis {name!r} is {values!r}; expected a tuple of at least one value")
+
+    def _check_stop(self, where: str) -> None:
+        if not isinstance(self.stop, StopRules):
+            raise ConfigError(f"{where}: expected stop=StopRules(...)")
+        for name, least in (("max_failed", 0), ("max_minutes", 0), ("patience", 1)):
+            value = getattr(self.stop, name)
+            if value is not None and (not isinstance(value, int | float) or value < least):
+                raise ConfigError(f"{where}: stop.{name}={value!r}; expected at least {least}, or None")
 
     @property
     def fingerprint(self) -> str:
@@ -171,23 +219,69 @@ class Sweep:
         """The grid parts' recipes by trial id, in order, without repetition."""
         return {recipe.trial_id: recipe for part in self.parts if isinstance(part, GridPart) for recipe in part.recipes(self.base)}
 
-    def _check_search(self, part: SearchPart) -> None:
+    def _check_search(self, part: SearchPart, where: str) -> None:
         """Both corners of the space and every categorical value must give a recipe; what lies between is met when it is drawn."""
         low, high = ({**part.changes, **corner} for corner in corners(part.space))
         recipe = self.base.override(low)
         self.base.override(high)
-        for name, dimension in part.space.items():
-            for value in dimension.values if isinstance(dimension, Categorical) else ():
-                try:
-                    self.base.override({**low, name: value})
-                except ConfigError:  # the other values at `low` need not suit it; those at `high` may
-                    self.base.override({**high, name: value})
+        for at_low, at_high in edges(part.space):
+            try:
+                self.base.override({**part.changes, **at_low})
+            except ConfigError:  # the other values at their lowest need not suit it; those at their highest may
+                self.base.override({**part.changes, **at_high})
         varied = sorted(name for name in part.space if name.startswith("languages."))
-        if varied and not recipe.evaluation.objective_languages:
+        by_metric = not part.objectives or any(
+            objective.measure == VALID_SUCCESS_AT_1 and not objective.languages and not objective.besides for objective in part.objectives
+        )
+        if varied and by_metric and not recipe.evaluation.objective_languages:
             raise ConfigError(
-                f"sweep {self.name!r}, part {part.name!r}: {', '.join(varied)} changes the languages in training, and "
+                f"{where}: {', '.join(varied)} changes the languages in training, and "
                 f"{self.metric} is their mean, so trials would be compared on different languages; "
                 "set evaluation.objective_languages, in the base recipe or the part's changes, to the languages that judge every trial"
+            )
+
+    def _check_objectives(self, part: SearchPart, where: str) -> None:
+        """Two or more that a trial has, of languages that it is validated on."""
+        if part.sampler == "nsga2" and (not part.objectives or part.population < 2):
+            raise ConfigError(f"{where}: sampler nsga2 trades objectives off in generations; expected objectives=(...), population >= 2")
+        if not part.objectives:
+            return
+        names = [objective.name for objective in part.objectives if isinstance(objective, Objective)]
+        if len(names) < 2 or len(set(names)) != len(part.objectives):
+            raise ConfigError(f"{where}: expected objectives=(Objective(...), Objective(...), ...), two or more of different names")
+        evaluation = self.base.override(dict(part.changes)).evaluation
+        known = {canonical_tag(code) for code in evaluation.languages or self.base.languages.pool}
+        for objective in part.objectives:
+            named = (*objective.languages, *objective.besides)
+            if objective.measure not in MEASURES:
+                raise ConfigError(
+                    f"{where}: objective {objective.name!r} has measure {objective.measure!r}; expected {', '.join(MEASURES)}"
+                )
+            if named and (objective.measure != VALID_SUCCESS_AT_1 or (objective.languages and objective.besides)):
+                raise ConfigError(f"{where}: objective {objective.name!r}: languages, or besides, are of {VALID_SUCCESS_AT_1} only")
+            try:
+                strange = [code for code in named if canonical_tag(code) != code or (known and code not in known)]
+            except LanguageError as error:
+                raise ConfigError(f"{where}: objective {objective.name!r}: {error}") from None
+            if strange:
+                raise ConfigError(
+                    f"{where}: objective {objective.name!r} names {', '.join(strange)}; trials are validated on "
+                    f"{', '.join(sorted(known)) or 'the languages of the corpus, by canonical tag'} (evaluation.languages, else the pool)"
+                )
+
+    def _check_scheduler(self, part: SearchPart, asha: Asha, where: str) -> None:
+        """Halving needs one number, and validations to judge by before a trial's last step."""
+        if not isinstance(asha, Asha) or part.objectives:
+            raise ConfigError(f"{where}: expected scheduler=Asha(...) or None, and None where there are objectives: halving ranks by one")
+        training = self.base.override({**part.changes, **corners(part.space)[1]}).training
+        if asha.reduction < 2 or not 1 <= asha.grace_steps < training.max_steps:
+            raise ConfigError(
+                f"{where}: {asha}; expected reduction >= 2 and grace_steps from 1 to below training.max_steps={training.max_steps}"
+            )
+        if training.validate_every >= training.max_steps:
+            raise ConfigError(
+                f"{where}: {asha} judges at validations, and training.validate_every={training.validate_every} gives none before the last "
+                f"step {training.max_steps}; set it to a divisor of grace_steps, in the base recipe or the part's changes"
             )
 
     def describe(self) -> list[dict[str, Any]]:
@@ -199,40 +293,28 @@ class Sweep:
         return rows
 
 
-def corners(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
-    """The lowest and the highest point of a space; an impossible dimension is a ConfigError."""
-
-    def ends(dimension: Dimension) -> tuple[Value, Value]:
-        if isinstance(dimension, Categorical):
-            if not dimension.values:
-                raise ConfigError(f"{dimension}: expected at least one value")
-            return dimension.values[0], dimension.values[-1]
-        if not dimension.low <= dimension.high or (isinstance(dimension, LogUniform) and dimension.low <= 0):
-            raise ConfigError(f"{dimension}: low must not exceed high, and must be positive on a logarithmic scale")
-        return dimension.low, dimension.high
-
-    return [{name: ends(dimension)[side] for name, dimension in space.items()} for side in (0, 1)]
-
-
 def describe_part(part: Part) -> dict[str, Any]:
-    """Plain data: kind, name, space, search, number of trials."""
+    """Plain data: kind, name, space, search, number of trials. What a part does not use is left out, so that its fingerprint stays."""
     if isinstance(part, GridPart):
         axes = {
             name: [{"name": v.name, "changes": dict(v.changes)} if isinstance(v, Choice) else v for v in values]
             for name, values in part.axes.items()
         }
         return {"kind": "grid", "name": part.name, "axes": axes, "changes": dict(part.changes), "num_trials": part.num_trials}
-    space = {name: {"kind": type(d).__name__} | {slot: getattr(d, slot) for slot in d.__slots__} for name, d in part.space.items()}
-    for row in space.values():
-        if "values" in row:
-            row["values"] = list(row["values"])
-    return {
+    row: dict[str, Any] = {
         "kind": "search",
         "name": part.name,
-        "space": space,
+        "space": {name: describe_dimension(dimension) for name, dimension in part.space.items()},
         "changes": dict(part.changes),
         "sampler": part.sampler,
         "startup_trials": part.startup_trials,
         "seed": part.seed,
         "num_trials": part.num_trials,
     }
+    if part.objectives:
+        row["objectives"] = [objective.describe() for objective in part.objectives]
+    if part.scheduler is not None:
+        row["scheduler"] = {"kind": "asha", "grace_steps": part.scheduler.grace_steps, "reduction": part.scheduler.reduction}
+    if part.sampler == "nsga2":
+        row["population"] = part.population
+    return row

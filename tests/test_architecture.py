@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("orchestration", "analysis"),
     ("sweep", "forecast"),
+    ("space",),
     ("trial",),
     ("distillation", "teaching"),
     ("stages",),

@@ -1,9 +1,24 @@
 import pytest
 
-from optical_ray.cli.sweep import load_sweep, with_base, with_trials
+from optical_ray.cli.resume import with_trials
+from optical_ray.cli.sweep import load_sweep, with_base
 from optical_ray.errors import ConfigError
 from optical_ray.recipe import Recipe
-from optical_ray.sweep import Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, Sweep, Uniform
+from optical_ray.sweep import (
+    Asha,
+    Categorical,
+    Choice,
+    Conditional,
+    GridPart,
+    Integer,
+    LogUniform,
+    Objective,
+    SearchPart,
+    StopRules,
+    Sweep,
+    Uniform,
+    describe_part,
+)
 
 ARMS = (Choice("OT", {"objective.contrastive": 0.0}), Choice("both", {"objective.contrastive": 1.0}))
 
@@ -90,7 +105,10 @@ def test_trials_cut_or_extend_the_last_search():
         ([GridPart("a")], "expected parts=\\(GridPart"),
         ((GridPart("a", {"seed": ()}),), "axis 'seed' is \\(\\); expected a tuple of at least one value"),
         ((GridPart("a", {"seed": 3}),), "axis 'seed' is 3"),
-        ((SearchPart("a", {"transport.epsilon": LogUniform(0.1, 1.0)}, 3, sampler="zzz"),), "sampler='zzz'; expected tpe or random"),
+        (
+            (SearchPart("a", {"transport.epsilon": LogUniform(0.1, 1.0)}, 3, sampler="zzz"),),
+            "sampler='zzz'; expected tpe or random or nsga2",
+        ),
         ((GridPart("a"), GridPart("a")), "parts need different names"),
         ((GridPart("a", {"transport.epsilonn": (1,)}),), "SinkhornConfig has no field 'epsilonn'"),
         ((GridPart("a", {"transport.epsilon": (-1.0,)}),), "greater than or equal to 0"),
@@ -180,3 +198,106 @@ def test_a_recipe_that_two_grid_parts_share_is_one_trial():
     assert make_sweep(parts=shared).num_trials == len(make_sweep(parts=shared).planned()) == 3
     search = SearchPart("search", {"transport.epsilon": LogUniform(0.01, 1.0)}, num_trials=4)
     assert make_sweep(parts=(*shared, search)).num_trials == 7
+
+
+QUALITY, COST = Objective("quality", languages=("sw", "ha")), Objective("cost", "cpu_seconds")
+POOL = Recipe().override({"languages.pool": ["sw", "ha", "yo"]})
+EPSILON = {"transport.epsilon": LogUniform(0.01, 1.0)}
+
+
+def search_of(**changes):
+    return make_sweep(parts=(SearchPart("search", changes.pop("space", EPSILON), 4, **changes),), base=POOL)
+
+
+def test_what_a_search_does_not_use_is_no_part_of_its_fingerprint():
+    plain = search_of()
+    assert set(describe_part(plain.parts[0])) == {
+        "kind",
+        "name",
+        "space",
+        "changes",
+        "sampler",
+        "startup_trials",
+        "seed",
+        "num_trials",
+    }
+    assert make_sweep(base=POOL, parts=plain.parts, stop=StopRules(max_failed=1)).fingerprint == plain.fingerprint
+    conditional = {**EPSILON, "languages.seed": Conditional(Integer(0, 3), {"languages.size": (1,)})}
+    others = [
+        search_of(objectives=(QUALITY, COST)),
+        search_of(objectives=(QUALITY, COST), sampler="nsga2"),
+        search_of(scheduler=Asha(300), changes={"training.validate_every": 100}),
+        search_of(space={"languages.size": Categorical((1, 2)), **conditional}, changes={"evaluation.objective_languages": ["sw"]}),
+    ]
+    assert len({sweep.fingerprint for sweep in (plain, *others)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampler": "nsga2"}, "nsga2 trades objectives off"),
+        ({"objectives": (QUALITY,)}, "two or more of different names"),
+        ({"objectives": (QUALITY, QUALITY)}, "two or more of different names"),
+        ({"objectives": (QUALITY, Objective("loss", "loss/total"))}, "measure 'loss/total'; expected valid/Success@1, pairs_seen"),
+        ({"objectives": (QUALITY, Objective("x", "pairs_seen", ("sw",)))}, "languages, or besides, are of valid/Success@1 only"),
+        ({"objectives": (QUALITY, Objective("x", languages=("sw",), besides=("ha",)))}, "languages, or besides"),
+        ({"objectives": (COST, Objective("x", languages=("fr", "sw")))}, r"names fr; trials are validated on ha, sw, yo"),
+        ({"objectives": (COST, Objective("x", besides=("nosuchlanguage",)))}, "objective 'x'"),
+        ({"objectives": (QUALITY, COST), "scheduler": Asha(100)}, "None where there are objectives"),
+        ({"scheduler": Asha(600)}, "grace_steps from 1 to below training.max_steps=600"),
+        ({"scheduler": Asha(100, reduction=1)}, "expected reduction >= 2"),
+        ({"scheduler": Asha(100), "changes": {"training.validate_every": 600}}, "judges at validations"),
+        ({"space": {**EPSILON, "seed": Conditional(Integer(0, 3), {"batch.pairs": (32,)})}}, "stands before it"),
+        ({"space": {"seed": Categorical((0, 1)), "batch.pairs": Conditional(Categorical((57, 64)), {"seed": (1,)})}}, "batch.pairs=57"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused_before_anything_runs(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        search_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [
+        (StopRules(max_failed=-1), "stop.max_failed=-1"),
+        (StopRules(patience=0), "stop.patience=0; expected at least 1"),
+        (StopRules(max_minutes="10"), "stop.max_minutes='10'"),
+        ({"patience": 3}, "expected stop=StopRules"),
+    ],
+)
+def test_a_stop_rule_that_makes_no_sense_is_refused(stop, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(stop=stop)
+
+
+def test_objectives_over_named_languages_judge_a_search_over_language_sets():
+    space = {"languages.size": Integer(1, 3), **EPSILON}
+    rest = Objective("rest", besides=("sw", "ha"))
+    assert search_of(space=space, objectives=(QUALITY, rest)).num_trials == 4
+    with pytest.raises(ConfigError, match="set evaluation.objective_languages"):
+        search_of(space=space, objectives=(QUALITY, Objective("all")))
+
+
+def test_a_conditional_field_is_not_set_by_every_trial_of_its_part():
+    space = {
+        "languages.strategy": Categorical(("random", "diverse")),
+        "languages.seed": Conditional(Integer(1, 3), {"languages.strategy": ("random",)}),
+    }
+    sweep = search_of(space=space, changes={"evaluation.objective_languages": ["sw"]})
+    assert with_base(sweep, ["languages.seed=7"]).base.languages.seed == 7
+    with pytest.raises(ConfigError, match="languages.strategy: every part"):
+        with_base(sweep, ["languages.strategy=diverse"])
+
+
+def test_a_shipped_sweep_says_what_it_expects_decides_and_costs_and_its_sets_fit_their_pools():
+    from pathlib import Path
+
+    from optical_ray.languages.sets import choose_languages
+
+    for path in sorted((Path(__file__).parents[1] / "sweeps").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert all(word in text for word in ("Expectation:", "Decides:", "Cost"))
+        for recipe in load_sweep(path).planned().values():
+            pairs = dict.fromkeys((*recipe.languages.pool, *recipe.languages.unseen), 500)
+            if recipe.languages.pool:
+                assert len(choose_languages(recipe.languages, pairs)) >= 1

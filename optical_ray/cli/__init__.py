@@ -248,11 +248,27 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
         help="fields of the file's base recipe to replace, such as corpus.path=DIR: the same question on other data, which is another run",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the trials, their time and disk, and stop; no Ray, nothing written")
-    parser.add_argument("--resume", action="store_true", help="go on with a sweep that was begun: finished trials stay, the rest runs")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a sweep that was begun: finished and failed trials stay, the rest runs"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="go on, and run the failed trials again")
+    parser.add_argument(
+        "--extend",
+        type=int,
+        default=None,
+        metavar="N",
+        help="go on, with N trials more in the last search part, which remembers what it tried",
+    )
     parser.add_argument(
         "--trials", type=int, default=None, metavar="N", help="trials in all: the grid's, then searched ones (default: the file's)"
     )
-    parser.add_argument("--concurrent", type=int, default=None, metavar="N", help="trials at a time (default: the file's)")
+    parser.add_argument(
+        "--concurrent",
+        type=int,
+        default=None,
+        metavar="N",
+        help="trials at a time (default: the file's, else what the cluster has room for)",
+    )
     add_upkeep(parser)
     _address(parser)
     _out(parser)

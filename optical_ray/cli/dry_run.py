@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from optical_ray.cli.progress import minutes
 from optical_ray.forecast.disk import SweepDisk, TrialDisk, check_disk, forecast_sweep, forecast_trial, free_bytes
 from optical_ray.forecast.duration import Duration, find_duration
 from optical_ray.forecast.shards import StoreDisk, forecast_store
-from optical_ray.recipe import Recipe
+from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.disk import describe_bytes
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep, describe_part
@@ -46,11 +47,11 @@ def forecast(sweep: Sweep, run: RunFolder, store: Store, concurrent: int, keep_b
 
 
 def open_trials(sweep: Sweep, run: RunFolder) -> list[tuple[Recipe, int]]:
-    """Recipes that have not finished, and how many trials each stands for."""
-    finished = {trial.trial_id for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished"}
+    """Recipes that have not ended, and how many trials each stands for."""
+    states = {trial.trial_id: status.state for trial in run.trials() if (status := trial.read_status()) is not None}
     planned = sweep.planned()
-    found = [(recipe, 1) for trial_id, recipe in planned.items() if trial_id not in finished]
-    searched = len(finished - planned.keys())
+    found = [(recipe, 1) for trial_id, recipe in planned.items() if states.get(trial_id) != "finished"]
+    searched = sum(state in ("finished", "pruned") for trial_id, state in states.items() if trial_id not in planned)
     for part in sweep.parts:
         if not isinstance(part, GridPart):
             done = min(searched, part.num_trials)
@@ -58,6 +59,11 @@ def open_trials(sweep: Sweep, run: RunFolder) -> list[tuple[Recipe, int]]:
             if part.num_trials > done:
                 found.append((sweep.base.override(part.changes), part.num_trials - done))
     return found
+
+
+def trials_here(resources: Resources) -> int:
+    """Trials at a time that this machine has cores for, where neither the file nor the command says how many; at least 1."""
+    return max(1, (os.cpu_count() or 1) // (resources.workers * resources.threads))
 
 
 def check_forecast(found: Forecast, run: RunFolder, store: Store) -> None:
@@ -83,7 +89,8 @@ def print_trials(console: Console, sweep: Sweep, run: RunFolder, store: Store, c
         else:
             space = ", ".join(f"{name} in {_range(row)}" for name, row in describe_part(part)["space"].items())
             recipe = sweep.base.override(part.changes)
-            table.add_row(part.name, f"{part.num_trials} by {part.sampler}", space, *_cost(recipe, found.duration))
+            how = f"{part.num_trials} by {part.sampler}" + (" and ASHA" if part.scheduler is not None else "")
+            table.add_row(part.name, how, space, *_cost(recipe, found.duration))
     console.print(table)
     for line in describe_forecast(found, sweep, run, store, concurrent, keep_best):
         console.print(line, soft_wrap=True, highlight=False)
@@ -123,4 +130,6 @@ def _cost(recipe: Recipe, duration: Duration | None) -> Sequence[str]:
 
 
 def _range(row: dict[str, Any]) -> str:
-    return str(row["values"]) if "values" in row else f"{row['low']}..{row['high']}{' (log)' if row['kind'] == 'LogUniform' else ''}"
+    ends = str(row["values"]) if "values" in row else f"{row['low']}..{row['high']}{' (log)' if row['kind'] == 'LogUniform' else ''}"
+    when = row.get("when")
+    return ends + (f" where {', '.join(f'{name} in {values}' for name, values in when.items())}" if isinstance(when, dict) else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.load import load_run
+from optical_ray.analysis.pareto import describe_fronts
 from optical_ray.analysis.report import write_report
 from optical_ray.analysis.table import render_table
 from optical_ray.cli.progress import make_console
@@ -20,8 +21,11 @@ def report(options: argparse.Namespace) -> None:
 def print_report(run: Path, out: Path | None = None) -> Path:
     """Print the run's table, write its report, return the page."""
     console = make_console()
-    analysis = analyse(load_run(run))
+    loaded = load_run(run)
+    analysis = analyse(loaded)
     console.print(render_table(analysis))
+    for line in describe_fronts(loaded):
+        console.print(line, soft_wrap=True, highlight=False)
     page = write_report(analysis, out)
     console.print(f"Report: {page}", soft_wrap=True)
     return page

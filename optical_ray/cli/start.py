@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 Progress = Callable[["SweepProgress"], None]
 
 
-def check_start(
-    console: Console, sweep: Sweep, run: RunFolder, store: Store, session: Session, concurrent: int, keep_best: int | None
-) -> None:
+def check_start(console: Console, sweep: Sweep, run: RunFolder, store: Store, session: Session, keep_best: int | None) -> None:
     """Refuse a sweep that cannot run, before it waits for something that never comes, or fills a disk in the middle of the night.
 
     A cluster of others is asked what `optical doctor` asks: a process on each node tries the shared folders. A private one is this machine.
@@ -31,7 +29,7 @@ def check_start(
     Raises:
         ResourceError: with the numbers.
     """
-    found = forecast(sweep, run, store, concurrent, keep_best)
+    found = forecast(sweep, run, store, session.trials, keep_best)
     check_forecast(found, run, store)
     if session.started:
         return
@@ -40,7 +38,7 @@ def check_start(
 
     needed = bytes_by_place(run.path.parent, store.root, found.disk.peak, found.store.bytes)
     paths = sorted({path for recipe in (sweep.base, *sweep.planned().values()) for path in local_paths(recipe)})
-    checks = check_cluster(sweep.resources, concurrent, needed, paths)
+    checks = check_cluster(sweep.resources, session.trials, needed, paths)
     for check in checks:
         if check.state == "warn":
             console.print(f"{check.name}: {check.found}; {check.advice}", style="yellow", soft_wrap=True, highlight=False)

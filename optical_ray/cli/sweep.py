@@ -14,10 +14,10 @@ from pathlib import Path
 from rich.console import Console
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.dry_run import print_trials
+from optical_ray.cli.dry_run import print_trials, trials_here
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
-from optical_ray.cli.record import record
 from optical_ray.cli.report import print_report
+from optical_ray.cli.resume import check_begun, choose_trials, describe_end, write_record
 from optical_ray.cli.start import check_start, keep_best_students
 from optical_ray.config import dotted_changes, parse_override
 from optical_ray.data.building.pipeline import build_corpus
@@ -28,8 +28,9 @@ from optical_ray.pretraining.prepare import prepare_pretraining
 from optical_ray.recipe import Recipe
 from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
+from optical_ray.space import Conditional
 from optical_ray.stages import prepare
-from optical_ray.sweep import Choice, GridPart, Part, SearchPart, Sweep
+from optical_ray.sweep import Choice, Part, SearchPart, Sweep
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -82,7 +83,7 @@ def with_base(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
 def _set_by(part: Part) -> set[str]:
     """The fields that every trial of a part sets itself."""
     if isinstance(part, SearchPart):
-        return {*part.changes, *part.space}
+        return {*part.changes, *(name for name, dimension in part.space.items() if not isinstance(dimension, Conditional))}
     fields = set(part.changes)
     for name, values in part.axes.items():
         chosen = [set(value.changes) if isinstance(value, Choice) else {name} for value in values]
@@ -90,44 +91,12 @@ def _set_by(part: Part) -> set[str]:
     return fields
 
 
-def with_trials(sweep: Sweep, trials: int | None) -> Sweep:
-    """The sweep cut or extended to `trials` in all: grid trials first, the last search part takes what is left.
-
-    Raises:
-        ConfigError: fewer than one, or more than a sweep without a search part holds.
-    """
-    if trials is None:
-        return sweep
-    if trials < 1:
-        raise ConfigError(f"--trials {trials}: expected at least 1")
-    left = trials
-    parts: list[Part] = []
-    last_search = max((i for i, part in enumerate(sweep.parts) if isinstance(part, SearchPart)), default=-1)
-    for index, part in enumerate(sweep.parts):
-        if isinstance(part, GridPart):
-            if part.num_trials > left:
-                raise ConfigError(
-                    f"--trials {trials}: the grid part {part.name!r} holds {part.num_trials} trials and is not cut "
-                    f"({trials - left} stand before it); give at least {trials - left + part.num_trials}, or edit the file"
-                )
-            left -= part.num_trials
-            parts.append(part)
-        else:
-            count = left if index == last_search else min(left, part.num_trials)
-            left -= count
-            if count:
-                parts.append(dataclasses.replace(part, num_trials=count))
-    if left:
-        raise ConfigError(f"--trials {trials}: the sweep holds {trials - left} and has no search part to extend")
-    return dataclasses.replace(sweep, parts=tuple(parts))
-
-
 def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> int:
     """Everything the command does; returns the exit status."""
     console = make_console()
     sweep = with_base(sweep, options.overrides)
     run = RunFolder(options.out / sweep.folder_name)
-    chosen = with_trials(sweep, options.trials)
+    chosen = choose_trials(sweep, run, options)
     for name in ("concurrent", "keep_best"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
@@ -137,39 +106,53 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         with status_line(console, "calibrate") as show_line:
             calibrate(chosen.base, chosen.resources, store, show_line)
     if options.dry_run:
-        print_trials(console, chosen, run, store, concurrent, options.keep_best)
+        print_trials(console, chosen, run, store, concurrent or trials_here(chosen.resources), options.keep_best)
         return 0
     command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
-    if _is_finished(run, chosen):
-        console.print(f"All {chosen.num_trials} trials are finished already.")
+    if (end := describe_end(run, chosen, options.retry_failed)) is not None:
+        console.print(end, soft_wrap=True, highlight=False)
         print_report(run.path)
-        return 0
-    _check_begun(sweep, chosen, run, options, command)
+        return 1 if "failed" in end else 0
+    check_begun(sweep, chosen, run, options, command)
     from optical_ray.orchestration.session import ray_session
     from optical_ray.orchestration.trackers import make_trackers
     from optical_ray.orchestration.tune import run_sweep
 
     trackers = make_trackers(run.path.name, options.wandb, options.mlflow)
-    console.print(f"{sweep.question}\n{chosen.num_trials} trials, {concurrent} at a time, in {run.path}", soft_wrap=True, highlight=False)
-    with store.in_use(), ray_session(options.address, chosen.resources, concurrent) as session:
+    with store.in_use(), ray_session(options.address, chosen.resources, concurrent, most=chosen.num_trials) as session:
+        console.print(
+            f"{sweep.question}\n{chosen.num_trials} trials, {session.trials} at a time, in {run.path}", soft_wrap=True, highlight=False
+        )
         if session.notice:
             console.print(session.notice, soft_wrap=True)
-        check_start(console, chosen, run, store, session, concurrent, options.keep_best)
+        check_start(console, chosen, run, store, session, options.keep_best)
         _prepare(console, chosen, store)
-        if not (run.path / "sweep.json").is_file():
-            run.write_sweep(record(sweep))
+        write_record(run, sweep, chosen, extended=options.extend is not None)
         with SweepView(console) as view:
-            progress = keep_best_students(run, options.keep_best, view.show)
-            outcome = run_sweep(chosen, run, store, concurrent_trials=concurrent, progress=progress, trackers=trackers)
+            outcome = run_sweep(
+                chosen,
+                run,
+                store,
+                concurrent_trials=session.trials,
+                retry_failed=options.retry_failed,
+                progress=keep_best_students(run, options.keep_best, view.show),
+                trackers=trackers,
+            )
     print_report(run.path)
     console.print(f"Trials took {minutes(outcome.seconds)}.")
+    if outcome.pruned:
+        console.print(f"{len(outcome.pruned)} trials were stopped early by their scheduler.", soft_wrap=True)
     for trial_id, line in outcome.failed:
         console.print(f"Failed: {trial_id}: {line}", style="red", soft_wrap=True, highlight=False)
     if outcome.invalid:
         point, reason = outcome.invalid[0]
         console.print(f"{len(outcome.invalid)} searched points gave no recipe, first {point}: {reason}", soft_wrap=True, highlight=False)
+    for line in outcome.stopped:
+        console.print(f"Stopped: {line}", soft_wrap=True, highlight=False)
     if outcome.unfinished:
         console.print(f"{len(outcome.unfinished)} trials are not finished. To finish them: {command} --resume", soft_wrap=True)
+    if outcome.failed:
+        console.print(f"To run the failed ones again: {command} --retry-failed", soft_wrap=True)
     if outcome.interrupted:
         return 130
     return 1 if outcome.failed or outcome.unfinished else 0
@@ -181,67 +164,6 @@ def _same_options(options: argparse.Namespace) -> list[str]:
     defaults = {"out": Path("runs"), "store": Path("artifacts")}
     given = {name: getattr(options, name) for name in names if getattr(options, name) != defaults.get(name)}
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def _is_finished(run: RunFolder, sweep: Sweep) -> bool:
-    """True when every grid trial and as many others as the searches ask for have finished."""
-    if not (run.path / "sweep.json").is_file():
-        return False
-    run.read_sweep()
-    finished = {trial.trial_id for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished"}
-    planned = sweep.planned().keys()
-    searched = sum(part.num_trials for part in sweep.parts if isinstance(part, SearchPart))
-    return planned <= finished and len(finished - planned) >= searched
-
-
-def _check_begun(sweep: Sweep, chosen: Sweep, run: RunFolder, options: argparse.Namespace, command: str) -> None:
-    """Refuse to resume what was not begun, and to begin again what was.
-
-    Raises:
-        ConfigError: with the command that does what was probably meant.
-    """
-    begun = any(run.trials())
-    if options.resume and not begun:
-        others = sorted(path.name for path in options.out.glob(f"{sweep.name}-*") if (path / "sweep.json").is_file() and path != run.path)
-        found = (
-            f"; there is {', '.join(others)}, of another version of the file: {_differences(sweep, options.out / others[-1])}"
-            if others
-            else ""
-        )
-        raise ConfigError(f"{run.path}: no such run to resume{found}; run without --resume to start it")
-    if begun and not options.resume:
-        finished = sum(1 for trial in run.trials() if (status := trial.read_status()) is not None and status.state == "finished")
-        raise ConfigError(
-            f"{run.path}: this sweep was begun, {finished} of {chosen.num_trials} trials are finished; "
-            f"to go on: {command} --resume (make sweep RESUME=1 for the shipped one); to start over: delete the folder"
-        )
-
-
-def _differences(sweep: Sweep, other: Path) -> str:
-    """Which fields of base and parts differ from another run's."""
-    record = RunFolder(other).read_sweep()
-    old, new = (
-        _flat({"base": record.base, "parts": _comparable(record.parts)}),
-        _flat({"base": sweep.base.to_dict(), "parts": _comparable(sweep.describe())}),
-    )
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)} -> {new.get(name)}" for name in names[:6]) + (
-        f" and {len(names) - 6} more" if len(names) > 6 else ""
-    )
-
-
-def _comparable(parts: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{key: value for key, value in part.items() if key != "trial_ids"} for part in json.loads(json.dumps(parts))]
-
-
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
-    if isinstance(value, dict):
-        return {
-            name: leaf for key, child in value.items() for name, leaf in _flat(child, f"{prefix}.{key}" if prefix else str(key)).items()
-        }
-    if isinstance(value, list) and any(isinstance(child, dict | list) for child in value):
-        return {name: leaf for i, child in enumerate(value) for name, leaf in _flat(child, f"{prefix}.{i}").items()}
-    return {prefix: value}
 
 
 def _prepare(console: Console, sweep: Sweep, store: Store) -> None:

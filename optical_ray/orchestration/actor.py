@@ -16,6 +16,7 @@ from optical_ray.artifacts import Store
 from optical_ray.errors import ResourceError
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.objectives import trial_facts
 from optical_ray.runs.schemas import TrialStatus
 
 RunTrial = Callable[..., TrialStatus]
@@ -61,8 +62,7 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
     _await_orphan(run.trial(recipe.trial_id))
     status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report, **through_ray)
     # Once more at the end: a trial that was finished before this start has reported nothing yet.
-    objective = {} if status.objective is None else {metric: status.objective}
-    tune.report({"step": status.step, "state": status.state, **objective})
+    tune.report({"step": status.step, "state": status.state, **trial_facts(run.trial(recipe.trial_id))})
 
 
 def _await_orphan(folder: TrialFolder) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optical_ray.recipe import Recipe
-from optical_ray.sweep import Choice, GridPart, SearchPart, Value
+from optical_ray.space import Value
+from optical_ray.sweep import Choice, GridPart, SearchPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,27 @@
 """What Ray Tune asks for trials: grid points in their order, then each search part's study.
 
 One mechanism resumes, extends and retries (docs/decisions): what is still to run is worked out anew at every start, from the trials' status
-files and the study's journal. Ray Tune asks `SweepSearch`; search parts are answered by Ray's OptunaSearch.
+files and the study's journal. Ray Tune asks `SweepSearch`; search parts are answered by their Optuna studies.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ray.tune.result import TRAINING_ITERATION
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from optical_ray.errors import ConfigError
 from optical_ray.orchestration.planned import PlannedTrial, grid_trials, point_label, searched_trial
-from optical_ray.orchestration.study import INVALID, PositionSampler, StudyPart, distributions, open_storage
+from optical_ray.orchestration.study import StudyPart, open_storage
 from optical_ray.runs.folder import RunFolder
-from optical_ray.sweep import GridPart, Sweep
+from optical_ray.runs.names import VALID_SUCCESS_AT_1
+from optical_ray.runs.schemas import TrialState
+from optical_ray.sweep import GridPart, SearchPart, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -30,42 +29,22 @@ MAX_INVALID_POINTS = 300
 """In a row, until a search gives up: about a second; where one point in 25 is valid, the odds of it are 1 to 200,000."""
 
 
-class GuardedOptunaSearch(OptunaSearch):  # type: ignore[misc]  # Ray's classes have no types
-    """OptunaSearch that tells FAIL where there is no finite objective; Ray 2.60 leaves such a trial RUNNING, or raises KeyError."""
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        # A result with a state is the trial's last word, which repeats its last validation: it counts in on_trial_complete.
-        if "state" not in result and _is_finite(value := result.get(self.metric)):
-            super().on_trial_result(trial_id, {self.metric: value, TRAINING_ITERATION: int(result["step"])})
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error or result is None or not _is_finite(result.get(self.metric)):
-            super().on_trial_complete(trial_id, None, error=True)
-        else:
-            super().on_trial_complete(trial_id, result)
-
-    def refuse(self, trial_id: str, reason: str) -> None:
-        """The point gives no recipe: FAIL, with the reason kept. Left RUNNING, it would be met again at every resume."""
-        self._ot_trials[trial_id].set_user_attr(INVALID, reason)
-        self.on_trial_complete(trial_id, error=True)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-class SweepSearch(Searcher):  # type: ignore[misc]
+class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no types
     """Hands out a sweep's open trials, part by part. A recipe runs at most once in one start, however many parts ask for it."""
 
     def __init__(self, sweep: Sweep, run: RunFolder, concurrent: int, retry_failed: bool) -> None:
         super().__init__()  # no metric: Tune would check every result for it, and end the whole sweep at the first that has none
         self.given_up: ConfigError | None = None
         """Why a search part ended early: it drew nothing but invalid points."""
-        self._run = run
+        self.stopped: dict[str, str] = {}
+        """Which stop rules came into force, by rule (and part), and what to tell of them."""
+        self._sweep, self._run, self._retry_failed = sweep, run, retry_failed
+        self._started = time.monotonic()
         self._live: set[str] = set()
         self._failed: set[str] = set()
+        self._pruned: set[str] = set()  # Tune's ids
         self._planned: dict[str, PlannedTrial] = {}  # by Tune's id
-        self._told: dict[str, tuple[_SearchQueue, str]] = {}  # by Tune's id: whom to tell, and its own name there
+        self._told: dict[str, tuple[_SearchQueue, int]] = {}  # by Tune's id: whom to tell, and its number there
         storage = open_storage(run.study)
         self._parts: list[list[PlannedTrial] | StudyPart] = []
         self._queues: list[_GridQueue | _SearchQueue] = []
@@ -73,21 +52,18 @@ class SweepSearch(Searcher):  # type: ignore[misc]
             if isinstance(part, GridPart):
                 trials = grid_trials(part, sweep.base)
                 self._parts.append(trials)
-                self._queues.append(_GridQueue([trial for trial in trials if self._is_open(trial, retry_failed)]))
+                self._queues.append(_GridQueue([trial for trial in trials if self._is_open(trial)]))
             else:
-                study = StudyPart.open(part, sweep.base, run, storage)
+                study = StudyPart.open(part, sweep.base, run, storage, concurrent > 1)
                 study.settle()
                 study.enqueue_unfinished(retry_failed)
+                study.note_number()
                 self._parts.append(study)
-                search = GuardedOptunaSearch(
-                    distributions(part.space),
-                    metric=sweep.metric,
-                    mode="max",
-                    study_name=part.name,
-                    storage=storage,
-                    sampler=PositionSampler(part, concurrent > 1),
-                )
-                self._queues.append(_SearchQueue(study, search, study.remaining(retry_failed)))
+                self._queues.append(_SearchQueue(study, study.remaining(retry_failed)))
+        if not retry_failed:
+            self._failed_before = {trial.trial_id for trial in self.trials() if self._state(trial) == "failed"}
+        else:
+            self._failed_before = set()
 
     @property
     def remaining(self) -> int:
@@ -99,11 +75,18 @@ class SweepSearch(Searcher):  # type: ignore[misc]
         """Trials without an end: not handed out yet, or handed out and neither finished nor failed."""
         return self.remaining + len(self._live)
 
+    @property
+    def halves(self) -> bool:
+        """True when a part has a scheduler."""
+        return any(isinstance(part, SearchPart) and part.scheduler is not None for part in self._sweep.parts)
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Tune's `trial_id`: its config; None to ask again later; FINISHED."""
         while self._queues:
+            if self.is_out_of_time() or self._has_failed_too_often():
+                break
             queue = self._queues[0]
-            if queue.remaining == 0:
+            if queue.remaining == 0 or self._is_stale(queue):
                 self._queues.pop(0)
                 continue
             try:
@@ -115,32 +98,50 @@ class SweepSearch(Searcher):  # type: ignore[misc]
             if planned.trial_id in self._live:
                 return None  # the same recipe is running: its result will do for both
             queue.remaining -= 1
-            token = queue.take()
-            if planned.trial_id in self._failed or self._is_finished(planned.trial_id):
+            number = queue.take()
+            if self._is_known(planned, queue):
                 if isinstance(queue, _SearchQueue):
-                    queue.tell(token, None if planned.trial_id in self._failed else queue.study.finished_value(planned))
+                    queue.study.conclude_by_files(number, planned)
                 continue
             self._live.add(planned.trial_id)
             self._planned[trial_id] = planned
             if isinstance(queue, _SearchQueue):
-                self._told[trial_id] = queue, token
+                self._told[trial_id] = queue, number
             recipe = json.dumps(planned.recipe.to_dict(), ensure_ascii=False)
             return {"part": planned.part, "label": planned.label, "trial_id": planned.trial_id, "recipe": recipe}
         return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._told:
-            queue, token = self._told[trial_id]
-            queue.search.on_trial_result(token, result)
+        # A result with a state is the trial's last word, which repeats its last validation: it counts in on_trial_complete.
+        if trial_id in self._told and "state" not in result:
+            queue, number = self._told[trial_id]
+            queue.study.report(number, int(result["step"]), result.get(VALID_SUCCESS_AT_1))
+
+    def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """What the scheduler asks at every validation, before anyone else is told of it."""
+        if trial_id not in self._told or "state" in result:
+            return False
+        self.on_trial_result(trial_id, result)
+        queue, number = self._told[trial_id]
+        if queue.study.must_stop(number, int(result["step"]), self._planned[trial_id].recipe.training.max_steps):
+            self._pruned.add(trial_id)
+            return True
+        return False
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         planned = self._planned[trial_id]
         self._live.discard(planned.trial_id)
-        if error:
+        # A trial that finished has said so in its last report; a process that died after it has lost nothing, as its files show.
+        facts = result if result is not None and result.get("state") == "finished" and not error else None
+        finished = facts is not None or (error and self._state(planned) == "finished")
+        if error and not finished:
             self._failed.add(planned.trial_id)
         if trial_id in self._told:
-            queue, token = self._told.pop(trial_id)
-            queue.search.on_trial_complete(token, result, error)
+            queue, number = self._told.pop(trial_id)
+            if facts is None and finished:
+                queue.study.conclude_by_files(number, planned)
+            else:
+                queue.study.conclude(number, facts, trial_id in self._pruned)
 
     def settle(self) -> None:
         """At the end, however it came: no trial of any study is left RUNNING."""
@@ -153,11 +154,66 @@ class SweepSearch(Searcher):  # type: ignore[misc]
         for part in self._parts:
             yield from part.trials() if isinstance(part, StudyPart) else part
 
+    def pruned(self) -> Iterator[str]:
+        """Ids of the trials that a scheduler ended, but for those that a grid wants whole."""
+        whole = {trial.trial_id for part in self._parts if isinstance(part, list) for trial in part}
+        for part in self._parts:
+            if isinstance(part, StudyPart):
+                yield from (trial.trial_id for trial in part.pruned() if trial.trial_id not in whole)
+
     def invalid(self) -> Iterator[tuple[str, str]]:
         """(part and point, reason) of the points that were drawn and give no recipe, each once."""
         for part in self._parts:
             if isinstance(part, StudyPart):
                 yield from ((f"{part.part.name}: {point}", reason) for point, reason in part.invalid().items())
+
+    # ---- stop rules
+
+    def is_out_of_time(self) -> bool:
+        """True when this start has used its wall time; then the trials that run are stopped too."""
+        limit = self._sweep.stop.max_minutes
+        if limit is None or time.monotonic() - self._started < 60 * limit or not self.outstanding:
+            return False
+        self.stopped.setdefault("max_minutes", f"{limit:g} minutes are over (stop.max_minutes); --resume goes on for as long again")
+        return True
+
+    def _has_failed_too_often(self) -> bool:
+        limit = self._sweep.stop.max_failed
+        failed = len(self._failed | self._failed_before)
+        if limit is None or failed <= limit or not self.remaining:
+            return False
+        self.stopped.setdefault(
+            "max_failed",
+            f"{failed} trials failed, and stop.max_failed={limit}: no other was started; mend what failed and give --retry-failed, or "
+            "raise the limit and --resume",
+        )
+        return True
+
+    def _is_stale(self, queue: _GridQueue | _SearchQueue) -> bool:
+        patience = self._sweep.stop.patience
+        if patience is None or not isinstance(queue, _SearchQueue) or not queue.study.is_stale(patience):
+            return False
+        part = queue.study.part.name
+        self.stopped.setdefault(f"patience {part}", f"part {part!r}: {patience} trials in a row brought nothing better (stop.patience)")
+        return True
+
+    # ---- what the files say
+
+    def _state(self, planned: PlannedTrial) -> TrialState | None:
+        status = self._run.trial(planned.trial_id).read_status()
+        return None if status is None else status.state
+
+    def _is_known(self, planned: PlannedTrial, queue: _GridQueue | _SearchQueue) -> bool:
+        """True when the trial is not to run: it finished, failed, or was stopped by the scheduler of the part that asks."""
+        state = self._state(planned)
+        if planned.trial_id in self._failed or planned.trial_id in self._failed_before or state == "finished":
+            return True
+        return state == "pruned" and isinstance(queue, _SearchQueue) and queue.study.part.scheduler is not None
+
+    def _is_open(self, trial: PlannedTrial) -> bool:
+        return self._state(trial) not in ("finished", *(() if self._retry_failed else ("failed",)))
+
+    # ---- what Tune wants besides
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for Tuner.restore, which is not used
@@ -169,14 +225,6 @@ class SweepSearch(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a sweep is resumed by a new Tuner over the study on disk, not by Tuner.restore")
 
-    def _is_finished(self, trial_id: str) -> bool:
-        status = self._run.trial(trial_id).read_status()
-        return status is not None and status.state == "finished"
-
-    def _is_open(self, trial: PlannedTrial, retry_failed: bool) -> bool:
-        status = self._run.trial(trial.trial_id).read_status()
-        return status is None or not (status.state == "finished" or (status.state == "failed" and not retry_failed))
-
 
 class _GridQueue:
     """Open points of a grid part, in order."""
@@ -187,17 +235,17 @@ class _GridQueue:
     def peek(self) -> PlannedTrial:
         return self._trials[0]
 
-    def take(self) -> str:
-        return self._trials.pop(0).trial_id
+    def take(self) -> int:
+        self._trials.pop(0)
+        return len(self._trials)
 
 
 class _SearchQueue:
     """A search part: a point is asked of Optuna once and kept until it can run."""
 
-    def __init__(self, study: StudyPart, search: GuardedOptunaSearch, remaining: int) -> None:
-        self.study, self.search, self.remaining = study, search, remaining
-        self._held: tuple[str, PlannedTrial] | None = None
-        self._tokens = map(str, itertools.count())  # OptunaSearch answers a name that it knows with the same point
+    def __init__(self, study: StudyPart, remaining: int) -> None:
+        self.study, self.remaining = study, remaining
+        self._held: tuple[int, PlannedTrial] | None = None
 
     def peek(self) -> PlannedTrial:
         """The next point's trial; invalid points are passed over.
@@ -210,15 +258,13 @@ class _SearchQueue:
         part = self.study.part
         refused: set[str] = set()
         for _ in range(MAX_INVALID_POINTS):
-            token = next(self._tokens)
-            parameters = self.search.suggest(token)
-            assert parameters is not None
+            trial = self.study.ask()
             try:
-                self._held = token, searched_trial(part, self.study.base, parameters)
+                self._held = trial.number, searched_trial(part, self.study.base, trial.params)
                 return self._held[1]
             except ConfigError as error:
-                point, reason = point_label(parameters), str(error)
-                self.search.refuse(token, reason)
+                point, reason = point_label(trial.params), str(error)
+                self.study.refuse(trial.number, reason)
                 # Named one by one in the outcome; as warnings, hundreds of them would bury those of trials that failed.
                 log.log(logging.INFO if refused else logging.WARNING, "part=%s state=invalid point=(%s) error=%s", part.name, point, reason)
                 refused.add(point)
@@ -227,11 +273,8 @@ class _SearchQueue:
             f"{reason}. Narrow the space, or list the values that fit in a Categorical"
         )
 
-    def take(self) -> str:
+    def take(self) -> int:
         assert self._held is not None
-        token = self._held[0]
+        number = self._held[0]
         self._held = None
-        return token
-
-    def tell(self, token: str, value: float | None) -> None:
-        self.search.on_trial_complete(token, None if value is None else {self.search.metric: value}, error=value is None)
+        return number

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,26 @@ def required_gpus(resources: Resources, trials: int = 1) -> float:
     return trials * resources.workers * resources.gpus_per_worker
 
 
+def trials_that_fit(resources: Resources, nodes: Sequence[tuple[float, float]]) -> int:
+    """Trials at a time that a cluster has room for by the CPU rule and by GPUs; at least 1, for `check_room` to judge.
+
+    Args:
+        resources: Of one trial.
+        nodes: Logical CPUs and GPUs of each. A trial of one worker lies on one node; the workers of a larger one may lie apart.
+    """
+    if resources.workers > 1:
+        nodes = [(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes))]
+    of_gpus = required_gpus(resources)
+    fits = [min(cpus // required_cpus(resources), gpus // of_gpus if of_gpus else math.inf) for cpus, gpus in nodes]
+    return max(1, int(sum(fits)))
+
+
+def trials_of_cluster(resources: Resources) -> int:
+    """`trials_that_fit` the cluster of this session, as it is now."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return trials_that_fit(resources, [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes])
+
+
 def check_room(resources: Resources, trials: int, cpus: float, gpus: float, where: str) -> None:
     """Refuse what the cluster can never give, before a trial waits for it for ever.
 
@@ -142,6 +163,8 @@ class Session:
     """True: private, and ended with the session."""
     cpus: float
     gpus: float
+    trials: int
+    """Trials at a time: as asked for, or what fits."""
     logs: Path | None
     """Ray's own logs, where what a worker printed is kept; None on a cluster of others."""
     notice: str | None
@@ -149,7 +172,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None, resources: Resources, trials: int = 1) -> Iterator[Session]:
+def ray_session(address: str | None, resources: Resources, trials: int | None = 1, most: int | None = None) -> Iterator[Session]:
     """Join or start the cluster for a command; at the end shut down only what was started here.
 
     A private cluster gets as many logical CPUs as the trials ask for, up to a few times the machine's (see `check_cores`): threads then
@@ -159,7 +182,8 @@ def ray_session(address: str | None, resources: Resources, trials: int = 1) -> I
     Args:
         address: The option of the command line; see `choose_address`.
         resources: Of one trial.
-        trials: At a time.
+        trials: At a time; None: as many as there is room for.
+        most: Of those, where there is room for more.
 
     Raises:
         ConfigError: the address is not one.
@@ -167,7 +191,7 @@ def ray_session(address: str | None, resources: Resources, trials: int = 1) -> I
     """
     chosen = choose_address(address)
     if ray.is_initialized():  # a script that called ray.init itself, or a session around this one
-        yield _join(resources, trials, logs=None, notice=None)
+        yield _join(resources, trials, most, logs=None, notice=None)
         return
     running = _running_cluster() if chosen.source == "default" else None
     notice = None
@@ -178,20 +202,22 @@ def ray_session(address: str | None, resources: Resources, trials: int = 1) -> I
         )
     try:
         if chosen.value == "local":
-            logs: Path | None = _start_private(resources, trials)
+            logs: Path | None = _start_private(resources, trials, most)
         else:
             logs = None
             _connect(chosen)
         # Ray prints some messages of a raylet (a worker died, with its whole traceback) whatever log_to_driver says.
         ray._private.worker._worker_logs_enabled = False
-        yield _join(resources, trials, logs, notice)
+        yield _join(resources, trials, most, logs, notice)
     finally:
         ray.shutdown()
         ray._private.worker._worker_logs_enabled = True
 
 
-def _start_private(resources: Resources, trials: int) -> Path:
+def _start_private(resources: Resources, trials: int | None, most: int | None) -> Path:
     cores = os.cpu_count() or 1
+    if trials is None:  # without sharing cores, which only a number that was asked for does
+        trials = _at_most(most, max(1, cores // (resources.workers * resources.threads)))
     check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
@@ -228,12 +254,17 @@ def _connect(chosen: Address) -> None:
         ) from None
 
 
-def _join(resources: Resources, trials: int, logs: Path | None, notice: str | None) -> Session:
+def _join(resources: Resources, trials: int | None, most: int | None, logs: Path | None, notice: str | None) -> Session:
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     address = ray.get_runtime_context().gcs_address
+    trials = _at_most(most, trials_of_cluster(resources)) if trials is None else trials
     check_room(resources, trials, cpus, gpus, f"the cluster at {address}" if logs is None else "this machine's private cluster")
-    return Session(address, logs is not None, cpus, gpus, logs, notice)
+    return Session(address, logs is not None, cpus, gpus, trials, logs, notice)
+
+
+def _at_most(most: int | None, trials: int) -> int:
+    return trials if most is None else max(1, min(most, trials))
 
 
 def _running_cluster() -> str | None:

@@ -1,33 +1,40 @@
-"""A search part's Optuna study on disk: opened, brought into line with the trials' status files, asked again for what a kill left open."""
+"""A search part's Optuna study on disk: asked for points, told what became of them, brought into line with the trials' status files."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from optical_ray.errors import ConfigError
+from optical_ray.orchestration.halving import must_stop
 from optical_ray.orchestration.planned import PlannedTrial, point_label, searched_trial
+from optical_ray.orchestration.sampling import RETRY_OF, PositionSampler, draw
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
-from optical_ray.seeding import derive_seed
-from optical_ray.sweep import Categorical, Dimension, Integer, LogUniform, SearchPart
+from optical_ray.runs.names import VALID_SUCCESS_AT_1
+from optical_ray.runs.objectives import pareto_front, trial_facts
+from optical_ray.runs.schemas import TrialState as FileState
+from optical_ray.runs.study import INVALID
+from optical_ray.space import Value, is_point
+from optical_ray.sweep import SearchPart
 
-RETRY_OF = "retry_of"
-"""User attribute of a trial that was not sampled: it repeats the parameters of the trial with that number."""
+log = logging.getLogger(__name__)
 
-INVALID = "invalid"
-"""User attribute of a trial that never ran: why its point gives no recipe."""
+STEP = "step"
+"""User attribute of a trial with a value: the step that it was reached at."""
+ASKED = "asked"
+"""User attribute of the study: [trials asked for, trials that had a value when so many were first asked for]."""
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_storage(journal: Path) -> JournalStorage:
@@ -42,51 +49,6 @@ def open_storage(journal: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(journal)))
 
 
-class PositionSampler(BaseSampler):
-    """Draws each point from a seed of its own, named by how many points were sampled before it.
-
-    Optuna's samplers restart their random stream with the process: a resumed search would try its first points again (optuna#3255).
-    """
-
-    def __init__(self, part: SearchPart, concurrent: bool) -> None:
-        self._part, self._concurrent = part, concurrent
-        self._inner: BaseSampler = RandomSampler(seed=0)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        earlier = study.get_trials(deepcopy=False)[: trial.number]
-        position = sum(RETRY_OF not in other.user_attrs for other in earlier)
-        seed = derive_seed(self._part.seed, "search", self._part.name, position) % 2**32
-        if self._part.sampler == "random":
-            self._inner = RandomSampler(seed=seed)
-        else:
-            startup = self._part.startup_trials
-            # A liar stands in for trials that are still running: without it, two at a time try nearly the same point.
-            self._inner = TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=self._concurrent)
-        self._inner.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._inner.infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        return self._inner.sample_relative(study, trial, search_space)
-
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-
-def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
-    """The part's space as Optuna knows it."""
-
-    def convert(dimension: Dimension) -> BaseDistribution:
-        if isinstance(dimension, Categorical):
-            return CategoricalDistribution(dimension.values)
-        if isinstance(dimension, Integer):
-            return IntDistribution(dimension.low, dimension.high)
-        return FloatDistribution(dimension.low, dimension.high, log=isinstance(dimension, LogUniform))
-
-    return {name: convert(dimension) for name, dimension in space.items()}
-
-
 @dataclass(frozen=True, slots=True)
 class StudyPart:
     """One search part and its study."""
@@ -97,10 +59,91 @@ class StudyPart:
     study: optuna.Study
 
     @classmethod
-    def open(cls, part: SearchPart, base: Recipe, run: RunFolder, storage: JournalStorage) -> StudyPart:
-        """Open the study, or create it; it bears the part's name."""
-        study = optuna.create_study(study_name=part.name, storage=storage, direction="maximize", load_if_exists=True)
+    def open(cls, part: SearchPart, base: Recipe, run: RunFolder, storage: JournalStorage, concurrent: bool = False) -> StudyPart:
+        """Open the study, or create it; it bears the part's name. `concurrent`: more than one trial at a time."""
+        study = optuna.create_study(study_name=part.name, storage=storage, directions=part.directions, load_if_exists=True)
+        study.sampler = PositionSampler(part, concurrent)
         return cls(part, base, run, study)
+
+    # ---- a trial's life
+
+    def ask(self) -> FrozenTrial:
+        """The next point, RUNNING from now on: one that waits to be tried again, else one that the sampler draws."""
+        trial = self.study.ask()
+        draw(trial, self.part.space)
+        return self.study.get_trials(deepcopy=False)[trial.number]
+
+    def refuse(self, number: int, reason: str) -> None:
+        """The point gives no recipe: FAIL, with the reason kept. Left RUNNING, it would be met again at every resume."""
+        self._set(number, INVALID, reason)
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def report(self, number: int, step: int, value: Any) -> None:
+        """A validation of a running trial. Of several objectives Optuna keeps none; of a step told before, neither."""
+        if not self.part.objectives and _is_finite(value) and step not in self._trial(number).intermediate_values:
+            self.study._storage.set_trial_intermediate_value(self._trial(number)._trial_id, step, float(value))
+
+    def must_stop(self, number: int, step: int, max_steps: int) -> bool:
+        """True when the scheduler ends the trial at the validation that was just reported."""
+        trials = self.study.get_trials(deepcopy=False)
+        if self.part.scheduler is None or step not in trials[number].intermediate_values:
+            return False
+        curves: dict[tuple[tuple[str, Value], ...], dict[int, float]] = {}
+        for trial in trials[:number] + trials[number + 1 :]:  # attempts of one trial have the same point, and one curve
+            curves.setdefault(_point(trial), {}).update(trial.intermediate_values)
+        earlier = curves.pop(_point(trials[number]), {})
+        if any(before >= step for before in earlier):  # an earlier attempt was judged here already
+            return False
+        return must_stop(self.part.scheduler, max_steps, earlier | trials[number].intermediate_values, step, list(curves.values()))
+
+    def conclude(self, number: int, facts: Mapping[str, Any] | None, pruned: bool = False) -> None:
+        """The trial's end: COMPLETE with the values of its facts, PRUNED with the last one reported, else FAIL.
+
+        Args:
+            number: Of the trial in the study.
+            facts: `trial_facts` of a finished trial and its `step`; None of any other.
+            pruned: The scheduler ended it. Its partial value ranks below every full one (docs/decisions/020).
+        """
+        values = None if facts is None else self.values(facts)
+        if facts is not None and values is None:
+            log.warning(
+                "part=%s number=%d state=finished error=a number that the search asks for is missing or not finite", self.part.name, number
+            )
+        if values is not None and facts is not None:
+            self._set(number, STEP, int(facts.get("step", 0)))
+            self.study.tell(number, values)
+        elif pruned:
+            self._set(number, STEP, self._trial(number).last_step)
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def values(self, facts: Mapping[str, Any]) -> list[float] | None:
+        """What the study is told of a finished trial, one number for each direction; None where one is missing or not finite."""
+        if not self.part.objectives:
+            value = facts.get(VALID_SUCCESS_AT_1)
+            return [float(value)] if value is not None and _is_finite(value) else None
+        found = [objective.value(facts) for objective in self.part.objectives]
+        return None if None in found else [value for value in found if value is not None]
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _set(self, number: int, name: str, value: Any) -> None:
+        self.study._storage.set_trial_user_attr(self._trial(number)._trial_id, name, value)
+
+    # ---- what the files say
+
+    def state(self, planned: PlannedTrial) -> FileState | None:
+        """Of the status file; None before the trial's first start."""
+        status = self.run.trial(planned.trial_id).read_status()
+        return None if status is None else status.state
+
+    def facts(self, planned: PlannedTrial) -> dict[str, float] | None:
+        """`trial_facts` and `step` of a trial whose status file says finished."""
+        folder = self.run.trial(planned.trial_id)
+        status = folder.read_status()
+        return None if status is None or status.state != "finished" else trial_facts(folder) | {"step": status.step}
 
     def planned(self, trial: FrozenTrial) -> PlannedTrial | None:
         """What a trial of the study stands for; None when its point is invalid, or a kill left it without all of its parameters."""
@@ -110,33 +153,30 @@ class StudyPart:
 
     def _plan(self, trial: FrozenTrial) -> PlannedTrial | None:
         parameters = trial.params or trial.system_attrs.get("fixed_params", {})
-        return searched_trial(self.part, self.base, parameters) if parameters.keys() == self.part.space.keys() else None
-
-    def invalid(self) -> dict[str, str]:
-        """Why, by point: those that were drawn and give no recipe."""
-        trials = self.study.get_trials(deepcopy=False)
-        return {point_label(trial.params): trial.user_attrs[INVALID] for trial in trials if INVALID in trial.user_attrs}
-
-    def finished_value(self, planned: PlannedTrial) -> float | None:
-        """The objective of a trial whose status file says finished."""
-        status = self.run.trial(planned.trial_id).read_status()
-        if status is None or status.state != "finished" or status.objective is None or not math.isfinite(status.objective):
-            return None
-        return status.objective
+        return searched_trial(self.part, self.base, parameters) if is_point(self.part.space, parameters) else None
 
     def settle(self) -> None:
-        """Leave no trial RUNNING: COMPLETE where the status file says finished (a kill came before Optuna was told), else FAIL."""
+        """Leave no trial RUNNING: COMPLETE or PRUNED where the status file says so (a kill came before Optuna was told), else FAIL."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             planned = None
             try:
                 planned = self._plan(trial)
             except ConfigError as error:  # killed before the search could refuse it
-                self.study._storage.set_trial_user_attr(trial._trial_id, INVALID, str(error))
-            value = None if planned is None else self.finished_value(planned)
-            if value is None:
+                self._set(trial.number, INVALID, str(error))
+            if planned is None:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             else:
-                self.study.tell(trial.number, value)
+                self.conclude_by_files(trial.number, planned)
+
+    def conclude_by_files(self, number: int, planned: PlannedTrial) -> None:
+        """`conclude` as the trial's files have it."""
+        pruned = self.state(planned) == "pruned" and self.part.scheduler is not None
+        status = self.run.trial(planned.trial_id).read_status()
+        if pruned and status is not None and status.objective is not None:
+            self.report(number, status.step, status.objective)
+        self.conclude(number, self.facts(planned), pruned)
+
+    # ---- what is left to do
 
     def enqueue_unfinished(self, retry_failed: bool) -> None:
         """Ask again for the very parameters of trials that ended without a value, so that the same trial resumes from its checkpoint.
@@ -147,26 +187,68 @@ class StudyPart:
         open_or_done = {
             planned.trial_id
             for trial in trials
-            if trial.state in (TrialState.COMPLETE, TrialState.WAITING) and (planned := self.planned(trial)) is not None
+            if trial.state in (*DONE, TrialState.WAITING) and (planned := self.planned(trial)) is not None
         }
         for trial in trials:
             planned = self.planned(trial) if trial.state == TrialState.FAIL else None
             if planned is None or planned.trial_id in open_or_done or (self.failed(planned) and not retry_failed):
                 continue
             self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+            again = self.study.get_trials(deepcopy=False)[-1]
+            for name, value in trial.system_attrs.items():
+                if name.endswith(":generation"):  # of nsga2, which would not count a point that it did not draw
+                    self.study._storage.set_trial_system_attr(again._trial_id, name, value)
             open_or_done.add(planned.trial_id)
 
     def failed(self, planned: PlannedTrial) -> bool:
         """True when the trial itself raised, which its status file says."""
-        status = self.run.trial(planned.trial_id).read_status()
-        return status is not None and status.state == "failed"
+        return self.state(planned) == "failed"
+
+    def num_done(self) -> int:
+        """Trials with a value, full or partial."""
+        return len(self.study.get_trials(deepcopy=False, states=DONE))
 
     def remaining(self, retry_failed: bool) -> int:
-        """Trials still to run: the part's number less the COMPLETE ones (and less the failed ones that are not retried)."""
-        done = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        """Trials still to run: the part's number less those with a value (and less the failed ones that are not retried)."""
+        done = self.num_done()
         if not retry_failed:
             done += sum(self.failed(planned) for planned in self.trials())
         return max(0, self.part.num_trials - done)
+
+    def note_number(self) -> None:
+        """Remember when so many trials were first asked for: patience counts anew where a search is extended."""
+        asked, _ = self.study.user_attrs.get(ASKED, (0, 0))
+        if self.part.num_trials > asked:
+            self.study.set_user_attr(ASKED, [self.part.num_trials, self.num_done()])
+
+    def is_stale(self, patience: int) -> bool:
+        """True when the last `patience` trials with a value, in order of their end, brought nothing better than those before them."""
+        done = sorted(self.study.get_trials(deepcopy=False, states=DONE), key=lambda trial: (trial.datetime_complete, trial.number))
+        _, extended_at = self.study.user_attrs.get(ASKED, (0, 0))
+        if len(done) - extended_at < patience or len(done) <= patience:
+            return False
+        full = [trial.state == TrialState.COMPLETE for trial in done]
+        points = [trial.values for trial, is_full in zip(done, full, strict=True) if is_full]
+        earlier = sum(full[:-patience])
+        return bool(points[:earlier]) and not any(self._is_better(points, index) for index in range(earlier, len(points)))
+
+    def _is_better(self, points: Sequence[Sequence[float]], index: int) -> bool:
+        """On the Pareto front of itself and what came before it, and equal to none of those."""
+        before = [list(point) for point in points[:index]]
+        return list(points[index]) not in before and index in pareto_front(points[: index + 1], self.part.directions)
+
+    # ---- what was tried
+
+    def invalid(self) -> dict[str, str]:
+        """Why, by point: those that were drawn and give no recipe."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {point_label(trial.params): trial.user_attrs[INVALID] for trial in trials if INVALID in trial.user_attrs}
+
+    def pruned(self) -> Iterator[PlannedTrial]:
+        """Trials that the scheduler ended."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)):
+            if (planned := self.planned(trial)) is not None:
+                yield planned
 
     def trials(self) -> Iterator[PlannedTrial]:
         """Every point that was ever tried, in order of first trial, each once."""
@@ -176,3 +258,11 @@ class StudyPart:
             if planned is not None and planned.trial_id not in seen:
                 seen.add(planned.trial_id)
                 yield planned
+
+
+def _point(trial: FrozenTrial) -> tuple[tuple[str, Value], ...]:
+    return tuple(sorted(trial.params.items()))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import ray
@@ -28,8 +28,9 @@ from optical_ray.errors import ConfigError, OpticalError, ResourceError
 from optical_ray.orchestration.actor import RunTrial, work
 from optical_ray.orchestration.planned import PlannedTrial
 from optical_ray.orchestration.progress import ProgressClock, SweepProgress
+from optical_ray.orchestration.scheduler import HalvingScheduler, WallTime, close_pruned
 from optical_ray.orchestration.search import SweepSearch
-from optical_ray.orchestration.session import DRIVER_CPUS
+from optical_ray.orchestration.session import DRIVER_CPUS, trials_of_cluster
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, utc_now
 from optical_ray.runs.schemas import TrialStatus
@@ -47,11 +48,15 @@ class SweepOutcome:
     failed: tuple[tuple[str, str], ...]
     """(trial id, one line) of trials whose status is failed."""
     unfinished: tuple[str, ...]
-    """Trials that were planned or begun and are neither."""
+    """Trials that were planned or begun and are none of these."""
+    pruned: tuple[str, ...]
+    """Trial ids that a scheduler ended: they have curves, no test rows."""
     invalid: tuple[tuple[str, str], ...]
     """(part and point, reason) of points, each once, that a search drew in any start and that give no recipe; it drew others for them."""
     interrupted: bool
     """True after SIGINT: the same call finishes the rest."""
+    stopped: tuple[str, ...]
+    """Stop rules that ended the sweep, or a part of it, before its last trial; a line each."""
     seconds: float
 
 
@@ -63,7 +68,7 @@ def run_sweep(
     resources: Resources | None = None,
     concurrent_trials: int | None = None,
     num_trials: Mapping[str, int] | None = None,
-    retry_failed: bool = True,
+    retry_failed: bool = False,
     progress: Callable[[SweepProgress], None] | None = None,
     progress_seconds: float = 1.0,
     run_trial: RunTrial | None = None,
@@ -78,9 +83,9 @@ def run_sweep(
         run: Its folder, new or begun; on a cluster every node must see it, and the store.
         store: Artifacts, shared by the trials.
         resources: Of each trial; None: the sweep's.
-        concurrent_trials: Trials at a time; None: the sweep's.
+        concurrent_trials: Trials at a time; None: the sweep's, and where that has none either, as many as the cluster has room for.
         num_trials: By search part, in place of the part's own number: how a finished search is extended.
-        retry_failed: Also run trials again whose status is failed.
+        retry_failed: Also run trials again whose status is failed; else they stay as they are.
         progress: Told how far the sweep is, about every `progress_seconds`, from the driver's main loop.
         progress_seconds: See above.
         run_trial: Stands in for `optical_ray.trial.run_trial`.
@@ -93,13 +98,15 @@ def run_sweep(
     started = time.monotonic()
     sweep = _with_trials(sweep, num_trials or {})
     resources = resources or sweep.resources
-    concurrent = concurrent_trials or sweep.concurrent_trials
+    concurrent = concurrent_trials or sweep.concurrent_trials or trials_of_cluster(resources)
     run = RunFolder(run.path.resolve())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _only_driver(run):
         search = SweepSearch(sweep, run, concurrent, retry_failed)
-        finished_before = len(_standing(search, run)[0])
-        clock = ProgressClock(run, finished_before + search.remaining, finished_before, concurrent)
+        _close_pruned(search, run)  # what a killed driver left open
+        before = _standing(search, run)
+        done_before = len(before.finished) + len(before.pruned)
+        clock = ProgressClock(run, done_before + search.remaining, done_before, concurrent)
         watcher = _Watcher(run, clock, progress, progress_seconds, trackers)
         try:
             if search.remaining:
@@ -108,12 +115,22 @@ def run_sweep(
         finally:
             watcher.mark_stopped()
             search.settle()
+            _close_pruned(search, run)  # a worker of a group may have written once more before it ended
         if progress is not None:
             progress(clock.read())
-        finished, failed, unfinished = _standing(search, run)
+        now = _standing(search, run)
         if search.given_up is not None:
             raise search.given_up
-        return SweepOutcome(finished, failed, unfinished, tuple(search.invalid()), search.outstanding > 0, time.monotonic() - started)
+        interrupted = search.outstanding > 0 and not search.stopped.keys() & {"max_minutes", "max_failed"}
+        lines = tuple(search.stopped.values())
+        seconds = time.monotonic() - started
+        invalid = tuple(search.invalid())
+        return SweepOutcome(now.finished, now.failed, now.unfinished, now.pruned, invalid, interrupted, lines, seconds)
+
+
+def _close_pruned(search: SweepSearch, run: RunFolder) -> None:
+    for trial_id in search.pruned():
+        close_pruned(run.trial(trial_id))
 
 
 def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
@@ -187,13 +204,20 @@ def _tuner(
         },
         tune_config=tune.TuneConfig(
             search_alg=search,
+            scheduler=HalvingScheduler(search) if search.halves else None,
             num_samples=search.remaining,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
-        run_config=tune.RunConfig(name=run.ray.name, storage_path=str(run.ray.parent), verbose=0, callbacks=[watcher, *watcher.loggers]),
+        run_config=tune.RunConfig(
+            name=run.ray.name,
+            storage_path=str(run.ray.parent),
+            stop=None if sweep.stop.max_minutes is None else WallTime(search),
+            verbose=0,
+            callbacks=[watcher, *watcher.loggers],
+        ),
     )
 
 
@@ -228,6 +252,8 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no ty
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._live.pop(_name(trial), None)
+        if trial.last_result.get("state") != "finished":  # the scheduler ended it, in the middle of a report: it cannot say so itself
+            close_pruned(self._run.trial(_name(trial)))
         self._clock.finish(_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -280,15 +306,24 @@ def _one_line(trial: Trial) -> str:
     return f"{type(cause).__name__}: {first}; traceback: {place}"
 
 
-def _standing(search: SweepSearch, run: RunFolder) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Trial ids by what their status files say: finished, failed, neither."""
-    finished, failed, unfinished = [], [], []
+class _Standing(NamedTuple):
+    """Trial ids by what their status files say."""
+
+    finished: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    pruned: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    """None of these."""
+
+
+def _standing(search: SweepSearch, run: RunFolder) -> _Standing:
+    found: dict[str, list[str]] = {"finished": [], "pruned": [], "unfinished": []}
+    failed = []
     for trial_id in dict.fromkeys(trial.trial_id for trial in search.trials()):
         status = run.trial(trial_id).read_status()
-        if status is not None and status.state == "finished":
-            finished.append(trial_id)
-        elif status is not None and status.state == "failed":
+        if status is not None and status.state == "failed":
             failed.append((trial_id, status.error or ""))
         else:
-            unfinished.append(trial_id)
-    return tuple(finished), tuple(failed), tuple(unfinished)
+            state = status.state if status is not None and status.state in found else "unfinished"
+            found[state].append(trial_id)
+    return _Standing(tuple(found["finished"]), tuple(failed), tuple(found["pruned"]), tuple(found["unfinished"]))

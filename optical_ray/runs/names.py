@@ -53,6 +53,12 @@ VALID_MRR_AT_10 = "valid/MRR@10"  # this and the next of a teacher in training
 VALID_NDCG_AT_10 = "valid/nDCG@10"
 VALID_SUCCESS_AT_1_UNSEEN = "valid/Success@1/unseen"
 
+
+def valid_success_at_1(tag: str) -> str:
+    """`valid/Success@1/sw`: of one evaluation language, in training or not; what objectives over named languages are made of."""
+    return f"{VALID_SUCCESS_AT_1}/{tag}"
+
+
 VALID_MASKED_LM = "valid/masked_lm"  # of pre-training: nats per masked token, mean over the languages in it; lower is better
 VALID_MASKED_LM_UNSEEN = "valid/masked_lm/unseen"  # over the other languages of its pool
 

@@ -1,16 +1,21 @@
 """The command line as a user meets it: what works, and one clear line with exit status 2 for what does not."""
 
+import argparse
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from optical_ray.artifacts import write_json
 from optical_ray.cli import main
 from optical_ray.cli.record import record
+from optical_ray.cli.resume import choose_trials, describe_end, write_record
 from optical_ray.cli.sweep import load_sweep
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.schemas import TrialStatus
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 SWEEP = """
 from optical_ray.cli import run
@@ -152,6 +157,10 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["sweep", "nowhere.py"], "nowhere.py: no such file"),
         (["sweep", "tiny.py", "--trials", "1"], "holds 2 trials and is not cut"),
         (["sweep", "tiny.py", "--resume"], "no such run to resume"),
+        (["sweep", "tiny.py", "--retry-failed"], "no such run to resume"),
+        (["sweep", "tiny.py", "--extend", "2"], "no such run to resume"),
+        (["sweep", "tiny.py", "--extend", "0"], "--extend 0: expected at least 1"),
+        (["sweep", "tiny.py", "--extend", "2", "--trials", "9"], "one says how many in all, the other how many more"),
         (["sweep", "tiny.py", "--concurrent", "0"], "--concurrent 0: expected at least 1"),
         (["sweep", "tiny.py", "--keep-best", "0"], "--keep-best 0: expected at least 1"),
         (["sweep", "tiny.py", "--wandb", "x"], "--wandb: wandb is not installed"),
@@ -176,3 +185,49 @@ def test_bad_input_is_one_clear_line(arguments, message, recipe_file, world, cap
     assert error.startswith("optical: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run of the tiny sweep whose two grid trials and three searched ones have ended, one of them failed, one stopped early."""
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    sweep = load_sweep(tmp_path / "tiny.py")
+    run = RunFolder(tmp_path / "runs" / sweep.folder_name)
+    run.write_sweep(record(sweep))
+    for trial_id, state in zip((*sweep.planned(), "a", "b", "c"), ("finished", "finished", "failed", "pruned", "finished"), strict=True):
+        run.trial(trial_id).write_status(TrialStatus(trial_id=trial_id, state=state))
+        write_json(run.trial(trial_id).recipe, sweep.base.to_dict())
+    return sweep, run
+
+
+def test_a_sweep_whose_trials_have_all_ended_says_how_and_resume_runs_nothing_again(begun, capsys):
+    for option in ((), ("--resume",)):
+        assert call("sweep", "tiny.py", *option) == 1
+        expected = "All trials have ended: 3 finished, 1 stopped early, 1 failed (--retry-failed runs those again)."
+        assert expected in capsys.readouterr().out
+    sweep, run = begun
+    assert describe_end(run, sweep, retry_failed=True) is None, "there is a failed one to run"
+
+
+def test_an_extension_adds_to_the_last_search_and_is_remembered(begun, capsys):
+    sweep, run = begun
+    extended = choose_trials(sweep, run, argparse.Namespace(trials=None, extend=4))
+    assert [part.num_trials for part in extended.parts] == [2, 7]
+    assert extended.fingerprint == sweep.fingerprint
+    write_record(run, sweep, extended, extended=True)
+    assert [part["num_trials"] for part in run.read_sweep().parts] == [2, 7]
+    resumed = choose_trials(sweep, run, argparse.Namespace(trials=None, extend=None))
+    assert resumed.num_trials == 9
+    assert describe_end(run, resumed, retry_failed=False) is None
+    assert choose_trials(sweep, run, argparse.Namespace(trials=None, extend=1)).num_trials == 10
+    assert choose_trials(sweep, run, argparse.Namespace(trials=5, extend=None)).num_trials == 5, "--trials says how many in all"
+    assert call("sweep", "tiny.py", "--extend", "4", "--dry-run") == 0
+    assert "11 by tpe" in capsys.readouterr().out
+
+
+def test_every_shipped_sweep_passes_a_dry_run(capsys):
+    for path in sorted(SWEEPS.glob("*.py")):
+        sweep = load_sweep(path)
+        assert call("sweep", path, "--dry-run") == 0
+        out = capsys.readouterr().out
+        assert f"{sweep.folder_name}: {sweep.num_trials} trials" in " ".join(out.split())

@@ -5,7 +5,15 @@ import ray
 
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration import session as session_module
-from optical_ray.orchestration.session import Address, check_cores, check_room, choose_address, ray_session, required_cpus
+from optical_ray.orchestration.session import (
+    Address,
+    check_cores,
+    check_room,
+    choose_address,
+    ray_session,
+    required_cpus,
+    trials_that_fit,
+)
 from optical_ray.recipe import Resources
 
 
@@ -62,6 +70,14 @@ def test_gpus_are_counted_and_a_worker_that_could_see_none_is_refused():
         check_room(Resources(device="cuda"), 1, cpus=8, gpus=1, where="the cluster")
 
 
+def test_as_many_trials_as_fit_run_at_a_time_where_nobody_says_how_many():
+    assert trials_that_fit(Resources(threads=2), [(4, 0), (3, 0)]) == 3, "a trial of one worker lies on one node"
+    assert trials_that_fit(Resources(workers=2), [(4, 0), (4, 0)]) == 2
+    assert trials_that_fit(Resources(threads=2, device="cuda", gpus_per_worker=1), [(64, 2), (64, 0)]) == 2
+    assert trials_that_fit(Resources(device="cuda", gpus_per_worker=0.25), [(3, 1)]) == 3
+    assert trials_that_fit(Resources(threads=8), [(4, 0)]) == 1, "the check of the room says what is missing"
+
+
 def test_a_private_cluster_has_room_for_what_was_asked_whatever_the_machine(cluster):
     assert cluster.started
     assert cluster.cpus >= required_cpus(Resources(workers=2))
@@ -72,6 +88,10 @@ def test_a_session_inside_another_joins_it_checks_it_and_leaves_it_running(clust
     with ray_session(None, Resources()) as inner:
         assert inner.address == cluster.address
         assert not inner.started
+    with ray_session(None, Resources(), None) as inner:
+        assert inner.trials == int(inner.cpus)
+    with ray_session(None, Resources(), None, most=1) as inner:
+        assert inner.trials == 1
     assert ray.is_initialized()
     with pytest.raises(ResourceError, match="logical CPUs"), ray_session(None, Resources(threads=1000)):
         pass

@@ -6,24 +6,23 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from optical_ray.orchestration.study import PositionSampler, StudyPart, distributions, open_storage
+from optical_ray.orchestration.study import StudyPart, open_storage
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.schemas import TrialStatus
-from optical_ray.sweep import Categorical, Integer, LogUniform, SearchPart, Uniform
+from optical_ray.sweep import Categorical, Conditional, Integer, LogUniform, Objective, SearchPart, Uniform
 
 SPACE = {"transport.epsilon": LogUniform(0.01, 1.0), "mixing.temperature": Uniform(1.0, 5.0)}
 
 
-def make(tmp_path, sampler="random", trials=6, **changes) -> StudyPart:
+def make(tmp_path, sampler="random", trials=6, concurrent=False, **changes) -> StudyPart:
     run = RunFolder(tmp_path)
     part = SearchPart("search", SPACE, trials, sampler=sampler, **changes)
-    return StudyPart.open(part, Recipe(), run, open_storage(run.study))
+    return StudyPart.open(part, Recipe(), run, open_storage(run.study), concurrent)
 
 
-def ask(study: StudyPart, concurrent=False):
-    study.study.sampler = PositionSampler(study.part, concurrent)
-    return study.study.ask(distributions(study.part.space))
+def ask(study: StudyPart):
+    return study.ask()
 
 
 def write(study: StudyPart, trial, state, objective=None):
@@ -40,19 +39,26 @@ def states(study: StudyPart):
     return [trial.state.name for trial in study.study.trials]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_search_that_was_killed_and_resumed_tries_the_same_points(tmp_path, sampler):
+TRADE = (Objective("quality"), Objective("cost", "cpu_seconds"))
+
+
+@pytest.mark.parametrize(("sampler", "objectives"), [("random", ()), ("tpe", ()), ("tpe", TRADE), ("nsga2", TRADE)])
+def test_a_search_that_was_killed_and_resumed_tries_the_same_points(tmp_path, sampler, objectives):
     def run(path, kill_at):
-        study, points = make(path, sampler), []
+        def start():
+            return make(path, sampler, objectives=objectives, population=3)
+
+        study, points = start(), []
         for number in range(8):
             trial = ask(study)
             if number == kill_at:
-                study = make(path, sampler)  # a new process: new storage, new sampler
+                study = start()  # a new process: new storage, new sampler
                 study.settle()
                 study.enqueue_unfinished(retry_failed=True)
                 trial = ask(study)
             points.append(tuple(trial.params.values()))
-            study.study.tell(trial, -abs(math.log10(trial.params["transport.epsilon"]) + 1))
+            quality = -abs(math.log10(trial.params["transport.epsilon"]) + 1)
+            study.study.tell(trial.number, [quality, trial.params["mixing.temperature"]][: len(study.part.directions)])
         return points
 
     whole = run(tmp_path / "whole", None)
@@ -61,18 +67,18 @@ def test_a_search_that_was_killed_and_resumed_tries_the_same_points(tmp_path, sa
 
 
 def test_random_points_do_not_depend_on_how_many_are_asked_at_a_time(tmp_path):
-    one, two = make(tmp_path / "one"), make(tmp_path / "two")
+    one, two = make(tmp_path / "one"), make(tmp_path / "two", concurrent=True)
     single = []
     for _ in range(4):
         trial = ask(one)
         single.append(trial.params)
-        one.study.tell(trial, 0.0)
+        one.study.tell(trial.number, 0.0)
     pairs = []
     for _ in range(2):
-        trials = [ask(two, concurrent=True), ask(two, concurrent=True)]
+        trials = [ask(two), ask(two)]
         pairs += [trial.params for trial in trials]
         for trial in reversed(trials):
-            two.study.tell(trial, 0.0)
+            two.study.tell(trial.number, 0.0)
     assert pairs == single
 
 
@@ -133,20 +139,20 @@ def test_an_invalid_point_that_a_kill_left_open_is_settled_kept_with_its_reason_
 def test_remaining_counts_what_is_complete_and_never_below_zero(tmp_path):
     study = make(tmp_path, trials=2)
     for value in (0.1, 0.2, 0.3):
-        study.study.tell(ask(study), value)
+        study.study.tell(ask(study).number, value)
     assert study.remaining(retry_failed=True) == 0
 
 
 def test_a_half_written_line_of_a_killed_driver_is_taken_off(tmp_path):
     study = make(tmp_path)
-    study.study.tell(ask(study), 0.5)
+    study.study.tell(ask(study).number, 0.5)
     journal = study.run.study
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 5, "worker')
     again = make(tmp_path)
     assert b'"worker{' not in journal.read_bytes()
     assert journal.read_bytes().startswith(whole)
-    again.study.tell(ask(again), 0.25)
+    again.study.tell(ask(again).number, 0.25)
     assert [trial.value for trial in make(tmp_path).study.trials] == [0.5, 0.25]
 
 
@@ -165,3 +171,68 @@ def test_every_kind_of_dimension_survives_the_journal(tmp_path):
     assert planned.recipe.transport.epsilon == trial.params["transport.epsilon"], "to the last bit: the trial's id hangs on it"
     assert planned.recipe.training.schedule == trial.params["training.schedule"]
     assert planned.label.startswith("student.num_layers=")
+
+
+CONDITIONAL = {
+    "languages.strategy": Categorical(("diverse", "random")),
+    "languages.seed": Conditional(Integer(0, 9), when={"languages.strategy": ("random",)}),
+    "transport.epsilon": LogUniform(0.01, 1.0),
+}
+
+
+@pytest.mark.parametrize(("sampler", "objectives"), [("random", ()), ("tpe", ()), ("tpe", TRADE), ("nsga2", TRADE)])
+def test_conditional_dimensions_are_drawn_where_they_exist_and_survive_the_journal(tmp_path, sampler, objectives):
+    run = RunFolder(tmp_path)
+    part = SearchPart("search", CONDITIONAL, 12, sampler=sampler, objectives=objectives, population=4)
+    study = StudyPart.open(part, Recipe(), run, open_storage(run.study))
+    for value in range(12):
+        trial = ask(study)
+        assert ("languages.seed" in trial.params) == (trial.params["languages.strategy"] == "random")
+        study.study.tell(trial.number, [float(value % 5), float(value % 3)][: len(part.directions)])
+    again = StudyPart.open(part, Recipe(), run, open_storage(run.study))
+    planned = [again.planned(trial) for trial in again.study.trials]
+    assert None not in planned
+    seeds = {trial.recipe.languages.seed for trial in planned if trial.recipe.languages.strategy == "diverse"}
+    assert seeds == {Recipe().languages.seed}, "where the dimension does not exist, the base's value stays"
+    assert len({trial.recipe.languages.seed for trial in planned}) > 1
+
+
+def test_both_values_of_a_trial_are_kept_with_the_step_they_were_reached_at(tmp_path):
+    study = make(tmp_path, "nsga2", objectives=TRADE)
+    first, second = ask(study), ask(study)
+    study.conclude(first.number, {"valid/Success@1": 0.5, "cpu_seconds": 3.0, "step": 40})
+    study.conclude(second.number, {"valid/Success@1": 0.5, "step": 40})
+    again = make(tmp_path, "nsga2", objectives=TRADE).study.trials
+    assert again[0].values == [0.5, 3.0]
+    assert again[0].user_attrs["step"] == 40
+    assert again[1].state == TrialState.FAIL, "a cost that is missing is no cost of 0"
+
+
+def test_patience_is_over_when_the_last_trials_brought_nothing_better_and_begins_anew_where_a_search_is_extended(tmp_path):
+    study = make(tmp_path, trials=5)
+    study.note_number()
+    told = []
+    for value in (0.1, 0.3, 0.2, 0.3):
+        study.study.tell(ask(study).number, value)
+        told.append(study.is_stale(2))
+    assert told == [False, False, False, True], "an equal one is not better"
+    extended = make(tmp_path, trials=9)
+    extended.note_number()
+    assert not extended.is_stale(2)
+    extended.study.tell(ask(extended).number, 0.1)
+    extended.study.tell(ask(extended).number, state=TrialState.PRUNED)
+    assert extended.is_stale(2)
+    again = make(tmp_path, trials=9)
+    again.note_number()
+    assert again.is_stale(2), "a resume is no extension"
+
+
+def test_patience_of_several_objectives_waits_for_a_new_point_on_the_front(tmp_path):
+    study = make(tmp_path, objectives=TRADE)
+    for values in ([0.5, 10.0], [0.4, 12.0], [0.3, 5.0]):
+        study.study.tell(ask(study).number, values)
+    assert not study.is_stale(2), "the last is cheaper than all"
+    study.study.tell(ask(study).number, [0.5, 10.0])
+    assert not study.is_stale(2)
+    study.study.tell(ask(study).number, [0.2, 6.0])
+    assert study.is_stale(2)

@@ -21,7 +21,7 @@ from optical_ray.orchestration.study import open_storage
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
-from optical_ray.sweep import Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, Sweep
+from optical_ray.sweep import Asha, Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, StopRules, Sweep
 
 BASE = Recipe().override({"training.max_steps": 2})
 EPSILON = {"transport.epsilon": LogUniform(0.01, 1.0)}
@@ -32,7 +32,7 @@ def run(sweep, path, **options):
 
 
 def sweep_of(*parts, **options):
-    return Sweep("fake", "does it run?", "yes", BASE, parts, **options)
+    return Sweep("fake", "does it run?", "yes", BASE, parts, **{"concurrent_trials": 1, **options})
 
 
 def calls(path):
@@ -100,10 +100,10 @@ def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
     assert states(tmp_path, "nans") == {"FAIL": 1}
     assert states(tmp_path, "silent") == {"FAIL": 1}
 
-    again = run(sweep, tmp_path, retry_failed=False)
+    again = run(sweep, tmp_path)
     assert dict(again.failed) == failed
     assert first not in calls(tmp_path)[6:], "nothing that finished runs again"
-    retried = run(sweep_of(GridPart("grid", {"seed": (FAILING_SEED,)})), tmp_path)
+    retried = run(sweep_of(GridPart("grid", {"seed": (FAILING_SEED,)})), tmp_path, retry_failed=True)
     assert failing in retried.finished, "it fails only at its first attempt"
 
 
@@ -225,3 +225,53 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing_that_finished(tmp_pat
     assert set(after) <= {"COMPLETE", "FAIL"}
     complete = [trial for trial in history(tmp_path, "search") if trial.state.name == "COMPLETE"]
     assert all(trial.value == objective_of(sweep.base.override(trial.params)) for trial in complete)
+
+
+def test_a_scheduler_stops_trials_early_and_neither_a_resume_nor_the_study_loses_one(tmp_path, cluster):
+    part = SearchPart("search", EPSILON, 4, sampler="random", scheduler=Asha(grace_steps=2, reduction=2))
+    base = BASE.override({"training.max_steps": 4, "training.validate_every": 1})
+    sweep = Sweep("fake", "does it stop?", "yes", base, (part, GridPart("grid", {"seed": (1,)})), concurrent_trials=1)
+    outcome = run(sweep, tmp_path)
+    assert outcome.pruned
+    assert len(outcome.pruned) + len(outcome.finished) == 5
+    assert (outcome.failed, outcome.unfinished, outcome.interrupted) == ((), (), False)
+    assert len(processes(tmp_path)) == 1, "an actor whose trial was stopped is used again"
+    counts = states(tmp_path, "search")
+    assert counts == {"PRUNED": len(outcome.pruned), "COMPLETE": 4 - len(outcome.pruned)}
+    for trial in history(tmp_path, "search"):
+        value = objective_of(base.override(trial.params))
+        assert trial.value == value
+        assert trial.user_attrs["step"] == (4 if trial.state.name == "COMPLETE" else 2)
+    for trial_id in outcome.pruned:
+        folder = RunFolder(tmp_path).trial(trial_id)
+        assert (folder.read_status().state, folder.read_status().step) == ("pruned", 2)
+        assert folder.read_metrics()
+    again = run(sweep, tmp_path, num_trials={"search": 5})
+    assert set(outcome.pruned) <= set(again.pruned)
+    assert collections.Counter(calls(tmp_path)).most_common(1)[0][1] == 1, "nothing runs twice"
+    assert len(calls(tmp_path)) == 6
+
+
+def test_when_time_is_over_what_runs_is_stopped_and_resume_finishes_it(tmp_path, cluster, monkeypatch):
+    base = BASE.override({"training.max_steps": 4})
+    parts = (GridPart("grid", {"seed": (0,)}), SearchPart("search", EPSILON, 2, sampler="random"))
+    sweep = Sweep("fake", "does it stop?", "yes", base, parts, concurrent_trials=1, stop=StopRules(max_minutes=60))
+
+    def searched_trial_runs(self):  # in place of a clock: the search's first trial has begun
+        over = len(calls(tmp_path)) == 2 if (tmp_path / "calls.log").is_file() else False
+        if over:
+            self.stopped["max_minutes"] = "the time is over"
+        return over
+
+    monkeypatch.setattr(search.SweepSearch, "is_out_of_time", searched_trial_runs)
+    outcome = run(sweep, tmp_path)
+    assert outcome.stopped == ("the time is over",)
+    assert not outcome.interrupted
+    assert (len(outcome.finished), len(outcome.unfinished)) == (1, 1)
+    assert RunFolder(tmp_path).trial(outcome.unfinished[0]).read_status().state == "stopped"
+    assert states(tmp_path, "search") == {"FAIL": 1}
+    monkeypatch.undo()
+    done = run(sweep, tmp_path)
+    assert (len(done.finished), done.unfinished, done.stopped) == (3, (), ())
+    assert states(tmp_path, "search") == {"FAIL": 1, "COMPLETE": 2}
+    assert outcome.unfinished[0] in done.finished
