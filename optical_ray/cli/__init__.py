@@ -250,6 +250,14 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
         "--trials", type=int, default=None, metavar="N", help="trials in all: the grid's, then searched ones (default: the file's)"
     )
     parser.add_argument("--concurrent", type=int, default=None, metavar="N", help="trials at a time (default: the file's)")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="on a cluster whose nodes are still starting, or start on demand: wait so long for the CPUs and GPUs of --concurrent trials "
+        "(default 0: refuse at once)",
+    )
     _address(parser)
     _out(parser)
     _store(parser)

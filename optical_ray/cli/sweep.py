@@ -143,7 +143,11 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     store = Store(options.store)
     concurrent = options.concurrent or chosen.concurrent_trials
     console.print(f"{sweep.question}\n{chosen.num_trials} trials, {concurrent} at a time, in {run.path}", soft_wrap=True, highlight=False)
-    with ray_session(options.address, chosen.resources, concurrent) as session:
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    with ray_session(options.address, chosen.resources, concurrent, options.wait, tell) as session:
         if session.notice:
             console.print(session.notice, soft_wrap=True)
         _prepare(console, chosen, store)
