@@ -95,7 +95,7 @@ def check_nodes(resources: Resources, trials: int, nodes: Sequence[NodeResources
     if (places := worker_places(resources, nodes)) < needed:
         each = f"{resources.threads} CPUs" + (f" and {resources.gpus_per_worker:g} GPUs" if resources.gpus_per_worker else "")
         raise ResourceError(
-            f"{where} has {len(nodes)} nodes ({_sizes(nodes)}), which hold {places} workers of {each} whole, but {trials} trials at a time x "
+            f"{where} has {len(nodes)} nodes ({_sizes(nodes)}) that hold {places} workers of {each} whole, but {trials} trials at a time x "
             f"{resources.workers} workers need {needed}; lower the trials at a time, workers, threads or gpus_per_worker, or {remedy}"
         )
 

@@ -80,6 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
+        "RAY_worker_niceness": "0",  # everything here is as urgent; a busy machine would starve what yields
     }
     yield Place(scratch, environment)
 
@@ -112,7 +113,8 @@ def sweep_file(place: Place, world) -> Path:
     shared.mkdir()
     for name in ("bitext", "teacher"):  # what every node must see
         shutil.copytree(getattr(world, name), shared / name)
-    base = world.recipe.override({"corpus.sources": [str(shared / "bitext")], "teacher.path": str(shared / "teacher")})
+    paths = {"corpus.sources": [str(shared / "bitext")], "teacher.path": str(shared / "teacher")}
+    base = world.recipe.override({**paths, "training.max_steps": 10, "training.report_every": 2, "training.validate_every": 5})
     file = place.scratch / "tiny.py"
     file.write_text(
         "import json\n\nfrom optical_ray.cli import run\nfrom optical_ray.recipe import Recipe, Resources\n"

@@ -27,7 +27,7 @@ def run(*command: str | Path, **options: object) -> str:
     return str(done.stdout)
 
 
-def wait_until(claim: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def wait_until(claim: Callable[[], object], what: str, seconds: float = 300.0) -> None:
     """Poll a state; never sleep for it."""
     end = time.monotonic() + seconds
     while not claim():

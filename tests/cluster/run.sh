@@ -35,4 +35,4 @@ fetch || export OPTICAL_CLUSTER_NO_SSHD="sshd and rsync are neither here nor to 
 export OPTICAL_CLUSTER_TOOLS="$TOOLS"
 OPTICAL_CLUSTER_OUTSIDE=$(readlink /proc/self/ns/net)
 export OPTICAL_CLUSTER_OUTSIDE
-exec "${PRIVATE[@]}" "$PYTHON" -m pytest -s --durations=0 tests/cluster "${ARGUMENTS[@]}"
+exec "${PRIVATE[@]}" "$PYTHON" -m pytest -s --durations=0 --timeout=900 tests/cluster "${ARGUMENTS[@]}"

@@ -1,5 +1,6 @@
 """cluster/on-premise.yaml for true: `ray up`, `ray submit`, `ray job submit`, `ray down`, by ssh between two made-up machines."""
 
+import filecmp
 import os
 import shutil
 import subprocess
@@ -47,10 +48,11 @@ def key(place):
 def machines(place, commands, key):
     environment = {
         "PATH": f"{commands}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        # The copy of the code that the launcher sent is what runs there, not the one that this environment was made with.
-        "PYTHONPATH": str(place.scratch / "home/optical_ray"),
+        # This checkout, not the copy that the launcher sends: what numba compiled lies in it, and would be compiled again on every machine.
+        "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
         "LANG": "C.UTF-8",
+        "RAY_worker_niceness": "0",
     }
     control = Path("/tmp") / f"ray_ssh_{hash_of_user()}"
     known = control.exists()
@@ -117,6 +119,9 @@ def raylets(machine, key):
 @pytest.mark.timeout(600)
 def test_up_submit_job_submit_down(place, machines, key, config, ray, sweep_file, local_run):
     ray("up", "-y", config)
+    assert (machines[0].home / "optical_ray/requirements.lock").read_bytes() == (ROOT / "requirements.lock").read_bytes()
+    sent = filecmp.dircmp(ROOT / "optical_ray", machines[0].home / "optical_ray/optical_ray", ignore=["__pycache__"])
+    assert (sent.left_only, sent.right_only, sent.diff_files) == ([], [], [])
     shared = place.scratch / "shared"
     options = ["--concurrent", "4", "--wait", "120", "--store", str(shared / "artifacts"), "--out"]
     ray("submit", config, sweep_file, "--", "--address", "auto", *options, str(shared / "runs"))

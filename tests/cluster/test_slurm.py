@@ -81,15 +81,15 @@ def test_a_slurm_job_is_told_before_its_end_and_the_next_one_goes_on(place, slur
         states = [trial.read_status() for folder in runs.glob("tiny-*") for trial in RunFolder(folder).trials()]
         return any(status is not None and status.state == "finished" for status in states)
 
-    wait_until(finished, f"a finished trial; {log} says why", 120)
+    wait_until(finished, f"a finished trial; {log} says why")
     (script,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(script), signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     print(f"\n{log.read_text()}")
     assert "--resume" in log.read_text()
 
     process, log = slurm(700002, str(sweep_file), "--concurrent", "4", "--resume")
-    assert process.wait(timeout=120) == 0, log.read_text()
+    assert process.wait(timeout=300) == 0, log.read_text()
     print(f"\n{log.read_text()}")
     (folder,) = runs.iterdir()
     assert values(folder) == values(local_run)

@@ -28,7 +28,7 @@ def test_workers_that_fit_in_sum_only_are_refused_with_the_numbers():
     nodes = [{"CPU": 3.0, "GPU": 1.0}, {"CPU": 3.0}]
     check_nodes(Resources(threads=3), 2, nodes, "the cluster")
     expected = (
-        r"^the cluster has 2 nodes \(3 CPUs \+ 1 GPUs, 3 CPUs\), which hold 0 workers of 4 CPUs whole, but 1 trials at a time x 1 workers "
+        r"^the cluster has 2 nodes \(3 CPUs \+ 1 GPUs, 3 CPUs\) that hold 0 workers of 4 CPUs whole, but 1 trials at a time x 1 workers "
         "need 1; lower the trials at a time, workers, threads or gpus_per_worker, or use larger nodes$"
     )
     with pytest.raises(ResourceError, match=expected):
