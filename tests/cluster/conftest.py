@@ -50,7 +50,10 @@ class Place:
             text=True,
             timeout=seconds,
         )
-        print(f"\n$ {' '.join(str(part) for part in command)}\n{done.stdout}")
+        lines = [
+            line for line in done.stdout.splitlines() if "trials finished, " not in line
+        ]  # the table that a terminal is shown, again and again
+        print(f"\n$ {' '.join(str(part) for part in command)}\n" + "\n".join(lines))
         assert (done.returncode == 0) == check, f"{command}: exit status {done.returncode}\n{done.stdout}"
         return done.stdout
 

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     # Seeded random search is asked for all it wants before a result is in, so it draws the same points everywhere.
     search = SearchPart("search", {"transport.epsilon": LogUniform(0.01, 1.0)}, num_trials=4, sampler="random")
     sweep = Sweep("placed", "where?", "everywhere", base, (grid, search), concurrent_trials=4)
-    with ray_session(address, sweep.resources, sweep.concurrent_trials, wait_seconds=60):
+    with ray_session(address, sweep.resources, sweep.concurrent_trials, wait_seconds=300):
         outcome = run_sweep(sweep, run, Store(run.path / "store"), run_trial=placed_trial)
     statuses = {trial_id: run.trial(trial_id).read_status() for trial_id in outcome.finished}
     values = {trial_id: status.objective for trial_id, status in statuses.items() if status is not None}

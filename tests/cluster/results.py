@@ -23,12 +23,3 @@ def values(folder: Path) -> dict[str, object]:
         found[status.trial_id] = (status.objective, rows)
     assert found
     return found
-
-
-def addresses(folder: Path) -> dict[str, str]:
-    """Where each trial ran, by what Tune wrote down."""
-    found = {}
-    for file in sorted((folder / "ray").glob("*/result.json")):
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        found[file.parent.name] = str(rows[-1]["node_ip"])
-    return found

@@ -31,7 +31,7 @@ def test_a_sweep_spreads_over_both_nodes_and_gives_the_ids_and_values_of_a_local
 
 def test_a_job_submits_a_sweep_file_and_gives_the_ids_and_values_of_a_local_run(place, two_nodes, sweep_file, local_run, prepared):
     out = place.scratch / "job"
-    options = ["--address", "auto", "--wait", "60", "--out", str(out / "runs"), "--store", str(prepared)]
+    options = ["--address", "auto", "--wait", "300", "--out", str(out / "runs"), "--store", str(prepared)]
     output = place.run("ray", "job", "submit", "--address", DASHBOARD, "--", "python", sweep_file, *options)
     assert "succeeded" in output
     (folder,) = (out / "runs").iterdir()
