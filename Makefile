@@ -5,7 +5,7 @@ PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch 
 TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
-.PHONY: sweep sweep-full test test-slow test-interop check format clean
+.PHONY: sweep sweep-full test test-slow test-interop test-cluster check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
@@ -21,6 +21,9 @@ test-slow: .venv/test-ready  # by hand; OPTICAL_E5 and OPTICAL_BITEXT name an en
 
 test-interop: .venv/test-ready  # by hand: Sentence-Transformers and PyLate in environments of their own (1 GB) load what we save
 	OPTICAL_INTEROP=.interop $(BIN)/python -m pytest tests/interop -s
+
+test-cluster: .venv/test-ready  # by hand: two nodes, a job, and cluster/on-premise.yaml for true, in namespaces of their own (Linux, no root)
+	tests/cluster/run.sh $(BIN)/python
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv .interop artifacts runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .interop .cluster-tools artifacts runs .pytest_cache .mypy_cache .ruff_cache

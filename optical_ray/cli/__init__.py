@@ -269,6 +269,14 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="trials at a time (default: the file's, else what the cluster has room for)",
     )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="on a cluster whose nodes are still starting, or start on demand: wait so long for the CPUs and GPUs of --concurrent trials "
+        "(default 0: refuse at once)",
+    )
     add_upkeep(parser)
     _address(parser)
     _out(parser)

@@ -76,7 +76,8 @@ def check_session(session: Session, sweep: Sweep | None, options: argparse.Names
 def _private_room(resources: Resources, trials: int, session: Session) -> Check:
     """A private cluster is given the CPUs that trials ask for; what counts are the machine's cores and GPUs."""
     from optical_ray.orchestration.health import Check
-    from optical_ray.orchestration.session import check_cores, check_room, required_cpus
+    from optical_ray.orchestration.room import check_room, required_cpus
+    from optical_ray.orchestration.session import check_cores
 
     cores = os.cpu_count() or 1
     name = "room for the trials"

@@ -119,10 +119,13 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     from optical_ray.orchestration.tune import run_sweep
 
     trackers = make_trackers(run.path.name, options.wandb, options.mlflow)
-    with store.in_use(), ray_session(options.address, chosen.resources, concurrent, most=chosen.num_trials) as session:
-        console.print(
-            f"{sweep.question}\n{chosen.num_trials} trials, {session.trials} at a time, in {run.path}", soft_wrap=True, highlight=False
-        )
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    session_of = ray_session(options.address, chosen.resources, concurrent, chosen.num_trials, options.wait, tell)
+    with store.in_use(), session_of as session:
+        tell(f"{sweep.question}\n{chosen.num_trials} trials, {session.trials} at a time, in {run.path}")
         if session.notice:
             console.print(session.notice, soft_wrap=True)
         check_start(console, chosen, run, store, session, options.keep_best)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from optical_ray.errors import ResourceError
-from optical_ray.orchestration.session import check_room
+from optical_ray.orchestration.room import check_room, worker_places
 from optical_ray.recipe import Resources
 from optical_ray.runs.disk import describe_bytes
 
@@ -62,19 +62,6 @@ class NodeReport:
 Reports = Mapping[Node, NodeReport]
 
 
-def workers_that_fit(resources: Resources, nodes: Sequence[Node]) -> int:
-    """Workers that the nodes can hold at a time; each needs its threads and its GPUs on one node."""
-    total = 0
-    for node in nodes:
-        fit = math.floor(node.cpus / resources.threads + 1e-9)
-        if resources.gpus_per_worker >= 1:
-            fit = min(fit, math.floor(node.gpus / resources.gpus_per_worker + 1e-9))
-        elif resources.gpus_per_worker > 0:
-            fit = min(fit, math.floor(node.gpus + 1e-9) * math.floor(1 / resources.gpus_per_worker + 1e-9))  # no worker spans two GPUs
-        total += fit
-    return total
-
-
 def judge_room(resources: Resources, trials: int, nodes: Sequence[Node]) -> Check:
     """Is there room for the trials that run at a time, in all and on single nodes?"""
     name = "room for the trials"
@@ -83,19 +70,20 @@ def judge_room(resources: Resources, trials: int, nodes: Sequence[Node]) -> Chec
         check_room(resources, trials, cpus, gpus, "the cluster")
     except ResourceError as error:
         return Check(name, "fail", *_split(str(error)))
-    fit, needed = workers_that_fit(resources, nodes), trials * resources.workers
+    places = worker_places(resources, [{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
+    needed = trials * resources.workers
     each = f"{resources.threads} CPUs" + (f" and {resources.gpus_per_worker:g} GPUs" if resources.gpus_per_worker else "")
-    if fit < needed:
+    if places < needed:
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus)) if nodes else None
         having = f"; the largest, {largest}, has {largest.cpus:g} CPUs and {largest.gpus:g} GPUs" if largest else ""
         return Check(
             name,
             "fail",
             f"{trials} trials at a time x {resources.workers} workers need {needed} places of {each}, each on one node; "
-            f"{len(nodes)} nodes have {fit}{having}",
+            f"{len(nodes)} nodes have {places}{having}",
             "lower the trials at a time, workers or threads, or add nodes: a trial without a place would wait for ever",
         )
-    return Check(name, "ok", f"{cpus:g} CPUs and {gpus:g} GPUs on {len(nodes)} nodes; {needed} of {fit} places of {each} are used")
+    return Check(name, "ok", f"{cpus:g} CPUs and {gpus:g} GPUs on {len(nodes)} nodes; {needed} of {places} places of {each} are used")
 
 
 def judge_storage(reports: Reports) -> list[Check]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,8 @@ import ray
 from ray._private.authentication import authentication_token_setup as authentication
 
 from optical_ray.errors import ConfigError, ResourceError
+from optical_ray.orchestration.room import await_room, check_nodes, check_room, live_nodes, required_cpus, trials_of_cluster
 from optical_ray.recipe import Resources
-
-DRIVER_CPUS = 0.01
-"""What a trial's own process reserves when its workers are processes of their own: it waits. Ray refuses a bundle of 0 CPUs."""
-DATA_CPUS = 1.0
-"""Room that Ray Data needs beside the workers; with 0.99 free a job hung for ever, without a message (Ray 2.60)."""
 
 THREADS_PER_CORE = 4
 """As many as a private cluster starts: its logical CPUs are what was asked for, so Ray itself would start any number."""
@@ -65,74 +60,6 @@ def choose_address(option: str | None, environment: Mapping[str, str] = os.envir
     return address
 
 
-def required_cpus(resources: Resources, trials: int = 1) -> float:
-    """Logical CPUs for `trials` at a time.
-
-    One worker trains in the trial's own process. More workers: driver + workers x threads + what Ray Data needs beside them.
-    """
-    if resources.workers == 1:
-        return float(trials * resources.threads)
-    return trials * (DRIVER_CPUS + resources.workers * resources.threads + DATA_CPUS)
-
-
-def required_gpus(resources: Resources, trials: int = 1) -> float:
-    """GPUs for `trials` at a time."""
-    return trials * resources.workers * resources.gpus_per_worker
-
-
-def trials_that_fit(resources: Resources, nodes: Sequence[tuple[float, float]]) -> int:
-    """Trials at a time that a cluster has room for by the CPU rule and by GPUs; at least 1, for `check_room` to judge.
-
-    Args:
-        resources: Of one trial.
-        nodes: Logical CPUs and GPUs of each. A trial of one worker lies on one node; the workers of a larger one may lie apart.
-    """
-    if resources.workers > 1:
-        nodes = [(sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes))]
-    of_gpus = required_gpus(resources)
-    fits = [min(cpus // required_cpus(resources), gpus // of_gpus if of_gpus else math.inf) for cpus, gpus in nodes]
-    return max(1, int(sum(fits)))
-
-
-def trials_of_cluster(resources: Resources) -> int:
-    """`trials_that_fit` the cluster of this session, as it is now."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return trials_that_fit(resources, [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes])
-
-
-def check_room(resources: Resources, trials: int, cpus: float, gpus: float, where: str) -> None:
-    """Refuse what the cluster can never give, before a trial waits for it for ever.
-
-    Args:
-        resources: Of one trial.
-        trials: At a time.
-        cpus: Logical CPUs of the cluster.
-        gpus: GPUs of the cluster.
-        where: Names the cluster in the message.
-
-    Raises:
-        ResourceError: with the numbers.
-    """
-    needed = required_cpus(resources, trials)
-    if needed > cpus:
-        each = f"{resources.threads} threads"
-        if resources.workers > 1:
-            each = f"{DRIVER_CPUS:g} driver + {resources.workers} workers x {resources.threads} threads + {DATA_CPUS:g} for Ray Data"
-        raise ResourceError(
-            f"{where} has {cpus:g} logical CPUs, but {trials} trials at a time x ({each}) need {needed:g}; "
-            "lower the trials at a time, workers or threads, or use a larger cluster"
-        )
-    if resources.device == "cuda" and resources.gpus_per_worker == 0:
-        raise ResourceError(
-            "device cuda with gpus_per_worker=0: Ray hides every GPU from such a worker; set gpus_per_worker, for example to 1"
-        )
-    if (needed := required_gpus(resources, trials)) > gpus:
-        raise ResourceError(
-            f"{where} has {gpus:g} GPUs, but {trials} trials at a time x {resources.workers} workers x {resources.gpus_per_worker:g} "
-            f"GPUs need {needed:g}; lower the trials at a time, workers or gpus_per_worker, or use a larger cluster"
-        )
-
-
 def check_cores(resources: Resources, trials: int, cores: int) -> None:
     """Refuse more threads than this machine's cores can share, before a private cluster starts a process for each worker.
 
@@ -172,7 +99,14 @@ class Session:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None, resources: Resources, trials: int | None = 1, most: int | None = None) -> Iterator[Session]:
+def ray_session(
+    address: str | None,
+    resources: Resources,
+    trials: int | None = 1,
+    most: int | None = None,
+    wait_seconds: float | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[Session]:
     """Join or start the cluster for a command; at the end shut down only what was started here.
 
     A private cluster gets as many logical CPUs as the trials ask for, up to a few times the machine's (see `check_cores`): threads then
@@ -184,6 +118,9 @@ def ray_session(address: str | None, resources: Resources, trials: int | None = 
         resources: Of one trial.
         trials: At a time; None: as many as there is room for.
         most: Of those, where there is room for more.
+        wait_seconds: How long to wait for a cluster of others to have room for the trials (for one, where `trials` is None); 0: refuse at
+            once, and point to `--wait`; None: refuse at once, the command cannot wait.
+        tell: Told in one line what is waited for.
 
     Raises:
         ConfigError: the address is not one.
@@ -201,14 +138,16 @@ def ray_session(address: str | None, resources: Resources, trials: int | None = 
             "To use the running one: --address auto. To keep a private one without this line: --address local"
         )
     try:
+        waited = 0.0
         if chosen.value == "local":
             logs: Path | None = _start_private(resources, trials, most)
         else:
             logs = None
             _connect(chosen)
+            waited = await_room(resources, trials or 1, wait_seconds or 0.0, tell)
         # Ray prints some messages of a raylet (a worker died, with its whole traceback) whatever log_to_driver says.
         ray._private.worker._worker_logs_enabled = False
-        yield _join(resources, trials, most, logs, notice)
+        yield _join(resources, trials, most, logs, notice, waited, may_wait=wait_seconds == 0)
     finally:
         ray.shutdown()
         ray._private.worker._worker_logs_enabled = True
@@ -254,12 +193,26 @@ def _connect(chosen: Address) -> None:
         ) from None
 
 
-def _join(resources: Resources, trials: int | None, most: int | None, logs: Path | None, notice: str | None) -> Session:
+def _join(
+    resources: Resources,
+    trials: int | None,
+    most: int | None,
+    logs: Path | None,
+    notice: str | None,
+    waited: float = 0.0,
+    may_wait: bool = False,
+) -> Session:
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     address = ray.get_runtime_context().gcs_address
     trials = _at_most(most, trials_of_cluster(resources)) if trials is None else trials
-    check_room(resources, trials, cpus, gpus, f"the cluster at {address}" if logs is None else "this machine's private cluster")
+    if logs is not None:
+        check_room(resources, trials, cpus, gpus, "this machine's private cluster")
+    else:
+        where = f"the cluster at {address}" + (f", after {waited:.0f} s of waiting," if waited >= 1 else "")
+        starting = "wait for nodes that are still starting or start on demand (--wait SECONDS), or " if may_wait else ""
+        check_room(resources, trials, cpus, gpus, where, f"{starting}use a larger cluster")
+        check_nodes(resources, trials, live_nodes(), where, f"{starting}use larger nodes")
     return Session(address, logs is not None, cpus, gpus, trials, logs, notice)
 
 

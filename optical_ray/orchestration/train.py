@@ -34,7 +34,7 @@ from optical_ray.data.batches import ARRAY_TYPES, ReadBatches, WindowSource
 from optical_ray.data.plan import BatchPlan, Position
 from optical_ray.distillation import distil_worker
 from optical_ray.errors import OpticalError, TrialFailed
-from optical_ray.orchestration.session import DATA_CPUS
+from optical_ray.orchestration.room import DATA_CPUS
 from optical_ray.pretraining.worker import pretrain_worker
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder

@@ -28,9 +28,9 @@ from optical_ray.errors import ConfigError, OpticalError, ResourceError
 from optical_ray.orchestration.actor import RunTrial, work
 from optical_ray.orchestration.planned import PlannedTrial
 from optical_ray.orchestration.progress import ProgressClock, SweepProgress
+from optical_ray.orchestration.room import DRIVER_CPUS, trials_of_cluster
 from optical_ray.orchestration.scheduler import HalvingScheduler, WallTime, close_pruned
 from optical_ray.orchestration.search import SweepSearch
-from optical_ray.orchestration.session import DRIVER_CPUS, trials_of_cluster
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, utc_now
 from optical_ray.runs.schemas import TrialStatus

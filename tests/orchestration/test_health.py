@@ -14,19 +14,23 @@ from optical_ray.orchestration.health import (
     judge_storage,
     judge_versions,
     refuse,
-    workers_that_fit,
 )
+from optical_ray.orchestration.room import worker_places
 from optical_ray.recipe import Resources
 
 HEAD, SMALL, GPU = Node("a" * 56, "10.0.0.1", 4, 0), Node("b" * 56, "10.0.0.2", 2, 0), Node("c" * 56, "10.0.0.3", 8, 2)
 
 
+def places(resources, nodes):
+    return worker_places(resources, [{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
+
+
 def test_workers_fit_on_single_nodes_and_share_single_gpus():
-    assert workers_that_fit(Resources(threads=4), [HEAD, SMALL, GPU]) == 3, "the small node has none of four threads"
-    assert workers_that_fit(Resources(device="cuda", gpus_per_worker=1), [HEAD, GPU]) == 2
-    assert workers_that_fit(Resources(device="cuda", gpus_per_worker=0.5), [GPU]) == 4
-    assert workers_that_fit(Resources(device="cuda", gpus_per_worker=0.4), [GPU]) == 4, "2 GPUs hold 5 x 0.4, but no worker spans two"
-    assert workers_that_fit(Resources(threads=4, device="cuda", gpus_per_worker=0.1), [GPU]) == 2, "CPUs run out first"
+    assert places(Resources(threads=4), [HEAD, SMALL, GPU]) == 3, "the small node has none of four threads"
+    assert places(Resources(device="cuda", gpus_per_worker=1), [HEAD, GPU]) == 2
+    assert places(Resources(device="cuda", gpus_per_worker=0.5), [GPU]) == 4
+    assert places(Resources(device="cuda", gpus_per_worker=0.4), [GPU]) == 4, "2 GPUs hold 5 x 0.4, but no worker spans two"
+    assert places(Resources(threads=4, device="cuda", gpus_per_worker=0.1), [GPU]) == 2, "CPUs run out first"
 
 
 def test_a_cluster_that_is_large_enough_in_all_but_on_no_single_node_is_refused():

@@ -5,15 +5,8 @@ import ray
 
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration import session as session_module
-from optical_ray.orchestration.session import (
-    Address,
-    check_cores,
-    check_room,
-    choose_address,
-    ray_session,
-    required_cpus,
-    trials_that_fit,
-)
+from optical_ray.orchestration.room import check_room, required_cpus, trials_that_fit
+from optical_ray.orchestration.session import Address, check_cores, choose_address, ray_session
 from optical_ray.recipe import Resources
 
 
@@ -145,7 +138,7 @@ def test_a_running_cluster_is_pointed_out_only_when_local_was_the_default(outsid
     outside.delenv("RAY_ADDRESS")
     outside.setattr(session_module, "_running_cluster", lambda: "10.0.0.1:6379")
     outside.setattr(session_module, "_start_private", lambda resources, trials: None)
-    outside.setattr(session_module, "_join", lambda resources, trials, logs, notice: notice)
+    outside.setattr(session_module, "_join", lambda resources, trials, logs, notice, waited, may_wait: notice)
     with ray_session(option, Resources()) as notice:
         assert (notice is not None) == told
         if told:
