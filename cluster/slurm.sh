@@ -32,7 +32,8 @@ export RAY_AUTH_TOKEN_PATH="$HOME/.ray/auth_token"
 
 # Another port for each job: two jobs of one user may follow each other on a machine.
 PORT=$((20000 + SLURM_JOB_ID % 10000))
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+HEAD=${HOSTS%%$'\n'*}  # not by head: what it leaves unread would end scontrol, and by pipefail this script
 ADDRESS="$HEAD:$PORT"
 # A folder of the job's own for sockets and logs: short, because a socket's path holds 107 characters.
 TEMPORARY="/tmp/ray-$SLURM_JOB_ID"

@@ -68,14 +68,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     token = home / ".ray/auth_token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    (scratch / "tmp").mkdir()
     inherited = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
     environment = {
         **inherited,
         "HOME": str(home),
         "USER": USER,
         "LOGNAME": USER,
-        "TMPDIR": str(scratch / "tmp"),
+        "TMPDIR": "/tmp/ray",  # ours, and short: a socket's path holds 107 characters
         "PATH": os.pathsep.join([str(BIN), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]),
         "PYTHONPATH": PYTHONPATH,
         "RAY_AUTH_MODE": "token",
@@ -91,22 +90,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def two_nodes(place: Place) -> Iterator[str]:
     """HOST:PORT of a cluster of two nodes with two CPUs each, with a dashboard on 127.0.0.1:8265."""
-    with (place.scratch / "two_nodes.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "two_nodes.py")],
-            env=place.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None and process.stdin is not None
+    log = place.scratch / "two_nodes.log"
+    command = [sys.executable, str(HERE / "two_nodes.py")]
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            command, env=place.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert address, (place.scratch / "two_nodes.log").read_text()
+        assert address, log.read_text()
         yield address
-        process.stdin.close()  # it shuts the nodes down
-        process.wait(timeout=60)
-        process.stdout.close()
+        # The end of its standard input, which leaving the block brings about, shuts the nodes down.
 
 
 @pytest.fixture(scope="session")

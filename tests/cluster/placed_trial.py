@@ -19,6 +19,6 @@ def placed_trial(recipe: Recipe, resources: object, store: object, run: RunFolde
     (folder / "node").write_text(ray.get_runtime_context().get_node_id())
     nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     end = time.monotonic() + TOGETHER_SECONDS
-    while time.monotonic() < end and {file.read_text() for file in run.path.glob("trials/*/node")} < nodes:
+    while time.monotonic() < end and not nodes <= {file.read_text() for file in run.path.glob("trials/*/node")}:
         time.sleep(0.05)
     return fake_trial(recipe, resources, store, run, **options)
