@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from optical_ray.analysis.averages import average_rows, write_averages
+from optical_ray.analysis.averages import Average, average_rows, write_averages
 from optical_ray.artifacts import Store, explain_full_disk, write_json
 from optical_ray.cli.bias_table import BiasRow, print_biases, write_biases
 from optical_ray.cli.evaluated import make_lineup
@@ -84,7 +84,7 @@ def evaluate_model(options: argparse.Namespace) -> None:
     identity = identify(data, described, options.depth)
     if _is_there(out, identity, options.force):
         console.print(f"{out}: evaluated already, with these models on these data", soft_wrap=True)
-        _print(console, out)
+        _print(console, out, average_rows(out / ROWS))
         return
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     scratch.mkdir(parents=True)
@@ -94,7 +94,8 @@ def evaluate_model(options: argparse.Namespace) -> None:
                 systems = replace(lineup, each=each).build(options.systems)
                 with status_line(console, "evaluate") as show:
                     seconds, agreed = _write_rows(scratch, collections, systems, options, sweep, show)
-            write_averages(scratch / SUMMARY, average_rows(scratch / ROWS))
+                averages = average_rows(scratch / ROWS)
+            write_averages(scratch / SUMMARY, averages)
             if lineup.translations is not None:
                 write_translations(scratch / TRANSLATIONS, lineup.translations)
             facts = {
@@ -118,14 +119,14 @@ def evaluate_model(options: argparse.Namespace) -> None:
         _replace(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _print(console, out)
+    _print(console, out, averages)
     if agreed is not None:
         console.print(f"TREC files: {out / RUNS}; trec_eval's code agrees on {agreed:,} values", soft_wrap=True, highlight=False)
     console.print(f"Evaluation: {out}", soft_wrap=True, highlight=False)
 
 
-def _print(console: Console, out: Path) -> None:
-    print_averages(console, average_rows(out / ROWS))
+def _print(console: Console, out: Path, averages: Sequence[Average]) -> None:
+    print_averages(console, averages)
     if (out / BIAS).is_file():
         print_biases(console, out / BIAS)
 

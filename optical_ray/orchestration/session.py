@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private.authentication import authentication_token_setup as authentication
@@ -17,6 +18,8 @@ from ray._private.authentication import authentication_token_setup as authentica
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration.room import await_room, check_nodes, check_room, live_nodes, required_cpus, trials_of_cluster
 from optical_ray.recipe import Resources
+
+log = logging.getLogger(__name__)
 
 THREADS_PER_CORE = 4
 """As many as a private cluster starts: its logical CPUs are what was asked for, so Ray itself would start any number."""
@@ -160,8 +163,7 @@ def _start_private(resources: Resources, trials: int | None, most: int | None) -
     check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
-    context = ray.init(
-        address="local",
+    context = _start_node(
         num_cpus=max(cores, -int(-required_cpus(resources, trials) // 1)),
         include_dashboard=resources.workers > 1,
         dashboard_host="127.0.0.1",
@@ -169,6 +171,22 @@ def _start_private(resources: Resources, trials: int | None, most: int | None) -
         logging_level=logging.ERROR,
     )
     return Path(context.address_info["session_dir"]) / "logs"
+
+
+def _start_node(**options: Any) -> Any:
+    """`ray.init`, once more where a machine was too busy for the 30 s that Ray 2.60 gives its node to start, which no option changes."""
+    for attempt in (1, 2):
+        try:
+            return ray.init(address="local", **options)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            log.warning("ray state=timed-out attempt=%d of 2", attempt)
+    raise ResourceError(
+        "Ray did not start within 30 s, twice: this machine is too busy, or short of memory; end other work, or use a running cluster "
+        "(--address)"
+    )
 
 
 def _connect(chosen: Address) -> None:

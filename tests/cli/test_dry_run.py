@@ -2,6 +2,7 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -65,7 +66,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_starts(places, monk
     usage = disk_module.shutil.disk_usage("/")
     monkeypatch.setattr(disk_module.shutil, "disk_usage", lambda path: usage._replace(free=10_000))
     with pytest.raises(ResourceError, match=r"will take up to .* MB there, 10 kB are free"):
-        check_start(Console(), SWEEP, run, store, session=None, concurrent=1, keep_best=None)
+        check_start(Console(), SWEEP, run, store, session=SimpleNamespace(trials=1), keep_best=None)
 
 
 def test_keep_best_is_off_unless_asked_for_and_acts_when_a_trial_finishes(tmp_path, monkeypatch):

@@ -137,11 +137,27 @@ def test_a_refusal_of_ray_is_one_line_and_no_cpus_are_asked_of_a_cluster_of_othe
 def test_a_running_cluster_is_pointed_out_only_when_local_was_the_default(outside, option, told):
     outside.delenv("RAY_ADDRESS")
     outside.setattr(session_module, "_running_cluster", lambda: "10.0.0.1:6379")
-    outside.setattr(session_module, "_start_private", lambda resources, trials: None)
-    outside.setattr(session_module, "_join", lambda resources, trials, logs, notice, waited, may_wait: notice)
+    outside.setattr(session_module, "_start_private", lambda resources, trials, most: None)
+    outside.setattr(session_module, "_join", lambda resources, trials, most, logs, notice, waited, may_wait: notice)
     with ray_session(option, Resources()) as notice:
         assert (notice is not None) == told
         if told:
             assert "10.0.0.1:6379" in notice
             assert "--address auto" in notice
             assert "--address local" in notice
+
+
+def test_a_node_that_a_busy_machine_is_slow_to_start_is_started_once_more(outside):
+    tries = []
+
+    def init(**kwargs):
+        tries.append(kwargs["num_cpus"])
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet failed to startup")
+
+    outside.setattr(ray, "init", init)
+    with pytest.raises(ResourceError, match="Ray did not start within 30 s, twice: .*too busy"), ray_session("local", Resources()):
+        pass
+    assert len(tries) == 2
+    outside.setattr(ray, "init", lambda **kwargs: (_ for _ in ()).throw(ValueError("no such option")))
+    with pytest.raises(ValueError, match="no such option"), ray_session("local", Resources()):
+        pass
