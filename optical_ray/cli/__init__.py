@@ -168,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--resamples", type=int, default=10_000, metavar="R", help="of the bootstrap and of the randomisation test (default 10,000)"
     )
-    compare.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
+    compare.add_argument("--seed", type=_whole_number, default=0, help="of the resamples (default 0)")
     compare.add_argument("--out", type=Path, default=None, metavar="FILE", help="write every row, measure and seed as CSV")
 
     report = verbs.add_parser(
@@ -211,6 +211,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     show.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="fields to replace")
     return parser
+
+
+def _whole_number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
+    return value
 
 
 def _worker_options(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from optical_ray.analysis.averages import Average, average_rows, write_averages
-from optical_ray.artifacts import Store, explain_full_disk, write_json
+from optical_ray.artifacts import Store, explain_full_disk, fingerprint, write_json
 from optical_ray.cli.bias_table import BiasRow, print_biases, write_biases
 from optical_ray.cli.evaluated import make_lineup
 from optical_ray.cli.evaluation_tables import print_averages
@@ -81,8 +81,9 @@ def evaluate_model(options: argparse.Namespace) -> None:
         lineup = replace(lineup, store=store)
     systems = lineup.build(options.systems)
     described = describe_lineup(lineup, systems)
-    identity = identify(data, described, options.depth)
-    if _is_there(out, identity, options.force):
+    of_models = identify(data, described, options.depth)
+    identity = fingerprint({"task": options.task, "split": _format_options(options).split, "of_models": of_models})
+    if _is_there(out, identity, options.force, options.run_files):
         console.print(f"{out}: evaluated already, with these models on these data", soft_wrap=True)
         _print(console, out, average_rows(out / ROWS))
         return
@@ -143,7 +144,7 @@ def _format_options(options: argparse.Namespace) -> FormatOptions:
         "on_bad": options.on_bad_row,
         "split": options.split,
     }
-    return FormatOptions().override(changes | {name: value for name, value in named.items() if value})
+    return FormatOptions().override(changes | {name: value for name, value in named.items() if value not in (None, ())})
 
 
 def _resources(options: argparse.Namespace) -> Resources:
@@ -229,11 +230,11 @@ def _check_out(out: Path) -> None:
         raise RunFolderError(f"{out}: is there and is no evaluation; choose another --out")
 
 
-def _is_there(out: Path, identity: str, force: bool) -> bool:
+def _is_there(out: Path, identity: str, force: bool, run_files: bool) -> bool:
     """Whether this very evaluation is there and may be used again.
 
     Raises:
-        RunFolderError: another evaluation is there, and may not be replaced.
+        RunFolderError: another evaluation is there, or a part of this one only, and may not be replaced.
     """
     if not (out / EVALUATION).is_file() or force:
         return False
@@ -241,6 +242,12 @@ def _is_there(out: Path, identity: str, force: bool) -> bool:
         found = json.loads((out / EVALUATION).read_text(encoding="utf-8")).get("fingerprint")
     except (OSError, ValueError, AttributeError):
         found = None
+    if found == identity and (missing := [name for name in (ROWS, SUMMARY) if not (out / name).is_file()]):
+        raise RunFolderError(f"{out}: evaluated already, but {', '.join(missing)} is not there; evaluate again with --force")
+    if found == identity and run_files and not (out / RUNS).is_dir():
+        raise RunFolderError(
+            f"{out}: evaluated already, without TREC files; evaluate again with --run-files --force, or into another --out"
+        )
     if found != identity:
         raise RunFolderError(f"{out}: holds another evaluation (other models, data, systems or options); choose another --out, or --force")
     return True

@@ -83,4 +83,7 @@ def add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser], add
 
 
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; expected names, separated by commas")
+    return names

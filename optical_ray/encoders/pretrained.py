@@ -198,6 +198,10 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         )
     except (OSError, ValueError, KeyError) as error:
         raise _explain(path, error, "a tokenizer") from None
+    if len(tokenizer) - len(set(tokenizer.all_special_ids)) < 2:  # transformers makes an empty one where the files are missing
+        raise ModelError(
+            f"{path}: its tokenizer knows no pieces but special ones; expected tokenizer.json, or the vocabulary, in the folder"
+        )
     return tokenizer
 
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from optical_ray.config import Config
-from optical_ray.errors import ModelError
+from optical_ray.errors import ConfigError, ModelError
 
 log = logging.getLogger(__name__)
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
@@ -140,6 +140,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
 
     Raises:
         ModelError: the tokenizer is not a fast one.
+        ConfigError: `max_tokens` leaves no token of a text beside the special ones, marker and prefix.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
@@ -147,6 +148,10 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
             f"{tokenizer.name_or_path}: its tokenizer has no fast form (tokenizer.json); convert it with transformers and save it"
         )
     marker, prefix = split_marker(tokenizer, prefix) if prefix else ("", prefix)
+    taken = backend.num_special_tokens_to_add(False) + bool(marker)
+    taken += len(backend.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+    if max_tokens <= taken:  # below the number of special tokens, the library would not cut at all
+        raise ConfigError(f"a limit of {max_tokens} tokens: {taken} of them are special, marker or prefix; expected at least {taken + 1}")
     # Asked directly: what PreTrainedTokenizerBase makes of the answer costs as much as the answer.
     backend.enable_truncation(max_tokens - bool(marker), direction=tokenizer.truncation_side)
     backend.no_padding()

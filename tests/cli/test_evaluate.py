@@ -261,3 +261,30 @@ def test_an_evaluation_that_breaks_off_leaves_nothing(task, tmp_path, monkeypatc
     with pytest.raises(RuntimeError):
         main(["evaluate", "none", "--task", "parquet", "--data", str(task), "--out", str(tmp_path / "out"), "--systems", "random"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--limit", 0), "max_queries"),
+        (("--languages", ","), "names nothing"),
+        (("--systems", " , "), "names nothing"),
+    ],
+)
+def test_an_option_of_nothing_is_not_taken_for_all(options, message, task, tmp_path, capsys):
+    assert run(task, tmp_path / "out", "none", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_an_evaluation_lacks_is_said_with_what_to_do(task, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.chdir(task)
+    assert run(".", out, "none", "--systems", "random") == 0
+    assert next(iter(json.loads((out / "evaluation.json").read_text())["collections"])) == task.name, "not the name of `.`"
+    assert run(task, out, "none", "--systems", "random", "--run-files") == 2
+    assert "without TREC files; evaluate again with --run-files --force" in capsys.readouterr().err
+    (out / "queries.parquet").unlink()
+    assert run(task, out, "none", "--systems", "random") == 2
+    assert "queries.parquet is not there; evaluate again with --force" in capsys.readouterr().err
+    assert run(task, out, "none", "--systems", "random", "--force") == 0

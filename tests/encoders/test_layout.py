@@ -192,3 +192,9 @@ def test_weights_of_another_architecture_are_named(world, tmp_path):
     write(tmp_path / "config.json", json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 2})
     with pytest.raises(ModelError, match="its weights lack 16 tensors of its config.json"):
         load_pretrained(str(tmp_path))
+
+
+def test_a_folder_without_a_tokenizer_is_refused_where_transformers_makes_an_empty_one(tmp_path):
+    make_bert().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"knows no pieces but special ones; expected tokenizer.json"):
+        load_tokenizer(str(tmp_path))

@@ -1,6 +1,8 @@
+import pytest
 from transformers import AutoTokenizer
 
 from optical_ray.encoders.tokenizer import TokenizerConfig, tokenize, train_tokenizer
+from optical_ray.errors import ConfigError
 
 TEXTS = ["habari ya asubuhi", "habari ya jioni", "asubuhi njema sana", "सुप्रभात मित्र", "मित्र नमस्ते"]
 
@@ -32,3 +34,15 @@ def test_long_texts_are_cut_with_their_end_token(tmp_path):
     assert table.lengths.tolist() == [10]
     assert table.ids[-1] == tokenizer.sep_token_id
     assert len(tokenize(tokenizer, [], 10)) == 0
+
+
+@pytest.mark.parametrize(("limit", "prefix", "least"), [(0, "", 3), (1, "", 3), (2, "", 3), (3, "habari: ", 5)])
+def test_a_limit_that_leaves_nothing_of_a_text_is_refused(limit, prefix, least, tmp_path):
+    train_tokenizer(TEXTS, TokenizerConfig(vocab_size=100, min_frequency=1), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=f"a limit of {limit} tokens: .* expected at least") as raised:
+        tokenize(tokenizer, TEXTS, limit, prefix)
+    found = int(str(raised.value).rsplit(" ", 1)[1])
+    assert found >= least
+    table = tokenize(tokenizer, TEXTS, found, prefix)
+    assert all(table.slice(index, index + 1).content.any() for index in range(len(TEXTS))), "something of each is left"

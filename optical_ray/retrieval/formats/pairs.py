@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from optical_ray.data.splits import split_key
-from optical_ray.errors import DataError
+from optical_ray.errors import ConfigError, DataError
 from optical_ray.languages.codes import ENGLISH, canonical_tag
 from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.formats.assemble import Asked, build_collection, gather_queries
@@ -117,7 +117,10 @@ def list_pairs(names: Sequence[str], options: FormatOptions) -> list[tuple[str, 
 def paired_languages(options: FormatOptions) -> tuple[str, ...]:
     """Languages that `pairs` or `languages` ask for, English apart, each once."""
     codes = [code for pair in options.pairs for code in pair.split(":")] if options.pairs else list(options.languages)
-    return tuple(dict.fromkeys(code for code in codes if canonical_tag(code) != ENGLISH))
+    found = tuple(dict.fromkeys(code for code in codes if canonical_tag(code) != ENGLISH))
+    if codes and not found:
+        raise ConfigError(f"languages {', '.join(codes)}: English alone makes no pair; name the other languages, or none to read all")
+    return found
 
 
 def _name(code: str, names: Sequence[str]) -> str:

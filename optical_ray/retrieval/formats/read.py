@@ -56,6 +56,8 @@ def read_collections(task: str, path: Path, options: FormatOptions | None = None
     """
     if task not in _READERS:
         raise ConfigError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    if path.name in ("", ".."):  # the folder's name names its collections
+        path = path.resolve()
     collections = list(_READERS[task](path, options or FormatOptions()))
     if not collections:
         raise DataError(f"{path}: nothing of {task} is left to read; check languages, pairs and directions")

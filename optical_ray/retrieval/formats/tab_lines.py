@@ -79,11 +79,20 @@ def judgement_lines(path: Path, skips: Skips) -> Iterator[Judgement]:
     """
     for line in read_lines(path, skips):
         fields = [field.strip() for field in line.text.split("\t")] if "\t" in line.text else line.text.split()
+        is_header = line.number == 1 and len(fields) == 3 and fields[0].lower().startswith("q") and not _is_number(fields[2])
         if len(fields) == 4:
             fields = [fields[0], *fields[2:]]
         grade = fields[-1].removeprefix("-")
         if len(fields) == 3 and grade.isascii() and grade.isdigit():
             yield Judgement(line.number, fields[0], fields[1], int(fields[2]))
-        elif line.number > 1 or len(fields) != 3 or not fields[0].lower().startswith("q"):
+        elif not is_header:
             expected = "query [iteration] document grade, the grade a whole number"
             skips.bad(BROKEN_ROW, f"{path}, line {line.number}: found {line.text[:60]!r}, expected {expected}; fix the line")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from sentences import OBJECTS, SUBJECTS, VERBS, translate
 from optical_ray.artifacts import Store
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import CorpusConfig
-from optical_ray.errors import DataError
+from optical_ray.errors import ConfigError, DataError
 from optical_ray.retrieval.formats.options import FormatOptions
 from optical_ray.retrieval.formats.read import read_collections
 
@@ -201,3 +201,8 @@ def test_folders_that_cannot_be_read_are_told(tmp_path):
         read_collections("bitext", tmp_path)
     with pytest.raises(DataError, match=r"no file of language 'ha' \(there are sw\)"):
         read_collections("bitext", tmp_path, FormatOptions(languages=("ha",)))
+
+
+def test_english_alone_makes_no_pair(tatoeba):
+    with pytest.raises(ConfigError, match="languages en: English alone makes no pair"):
+        read_collections("tatoeba", tatoeba, FormatOptions(languages=("en",)))

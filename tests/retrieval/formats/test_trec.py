@@ -6,6 +6,8 @@ from retrieval.formats.released import all_texts, check_contract, write_jsonl, w
 from optical_ray.errors import DataError
 from optical_ray.retrieval.formats.options import FormatOptions
 from optical_ray.retrieval.formats.read import read_collections
+from optical_ray.retrieval.formats.skips import Skips
+from optical_ray.retrieval.formats.tab_lines import judgement_lines
 
 TOPICS = """<top>
 <num> Number: 301
@@ -135,3 +137,13 @@ def test_a_missing_part_of_a_trec_folder_is_told(trec, name):
         DataError, match=r"(no file topics\* in it|no file qrels\* in it|neither documents\.\* nor a folder documents/ in it); trec reads"
     ):
         read_collections("trec", trec)
+
+
+@pytest.mark.parametrize("line", ["q1 0 d1 NaN", "q1 0 d1 1.0", "q1\td1\tNaN", "q1 0 d1 1 x"])
+def test_a_bad_first_judgement_is_no_header(line, tmp_path):
+    skips = Skips()
+    write_text(tmp_path / "qrels", line, "q1 0 d2 1")
+    with pytest.raises(DataError, match="line 1: found"):
+        list(judgement_lines(tmp_path / "qrels", skips))
+    write_text(tmp_path / "qrels", "query-id\tcorpus-id\tscore", "q1\td2\t1")
+    assert [(judged.query, judged.document, judged.grade) for judged in judgement_lines(tmp_path / "qrels", skips)] == [("q1", "d2", 1)]
