@@ -31,6 +31,8 @@ from optical_ray.retrieval.formats.skips import (
 JUDGED = "judged"
 """The value of `FormatOptions.candidates` that is no file."""
 
+LARGEST_GRADE = 2**31 - 1
+"""As trec_eval holds them."""
 Grades = dict[str, dict[str, int]]
 
 
@@ -121,7 +123,11 @@ def gather_grades(rows: Iterable[Judgement], questions: Questions, source: str, 
     """
     grades: Grades = {}
     for row in rows:
-        if row.query not in questions.seen:
+        if abs(row.grade) > LARGEST_GRADE:
+            skips.bad(
+                BROKEN_ROW, f"{source}, {unit} {row.number}: the grade {row.grade} is no relevance; expected a small whole number; fix it"
+            )
+        elif row.query not in questions.seen:
             skips.bad(
                 UNKNOWN_QUERY,
                 f"{source}, {unit} {row.number}: judges query {row.query!r}, which is not among the queries; take the {unit} out",

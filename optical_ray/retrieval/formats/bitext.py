@@ -80,11 +80,12 @@ def _rows(folder: Path, skips: Skips) -> Iterator[Pair]:
         try:
             with pq.ParquetFile(part) as file:  # `lang` is a column and a folder: reading the folder as a data set raises
                 table = file.read(columns=["english", "text"])
-        except (OSError, pa.ArrowException) as error:
+                if table.num_columns != 2:
+                    raise DataError(f"{part}: has columns {', '.join(file.schema_arrow.names)}; expected english and text, each once")
+                columns = [table[name].to_pylist() for name in ("english", "text")]
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise DataError(f"{part}: cannot be read as Parquet ({str(error).partition(chr(10))[0]}); copy the file again") from None
-        if table.num_columns != 2:
-            raise DataError(f"{part}: has no columns english and text; expected both")
-        for english, text in zip(table["english"].to_pylist(), table["text"].to_pylist(), strict=True):
+        for english, text in zip(*columns, strict=True):
             number += 1
             try:
                 yield Pair(number, _string(english), _string(text))

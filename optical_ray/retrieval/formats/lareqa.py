@@ -37,6 +37,8 @@ class _Pool:
     asked: list[Asked] = field(default_factory=list)
     relevant: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Question -> candidates of all languages."""
+    seen: set[str] = field(default_factory=set)
+    """Ids of questions, with their language."""
     ids: list[str] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -109,6 +111,8 @@ def _read_paragraph(paragraph: dict[str, Any], identity: str, code: str, tag: st
         if not question.get("answers") or question.get("is_impossible"):
             skips.leave_out(UNANSWERABLE)
             continue
+        if not isinstance(question["answers"], list):
+            raise BadRow(BROKEN_ROW, f"the answers of question {asks} are no list; fetch the file again")
         held = {_sentence_of(answer, spans) for answer in question["answers"]} - {None}
         if not held:
             skips.leave_out(NO_SENTENCE)
@@ -117,7 +121,11 @@ def _read_paragraph(paragraph: dict[str, Any], identity: str, code: str, tag: st
         relevant.append((asks, [f"{identity}_{place}" for place, sentence in enumerate(sentences) if sentence in equal]))
         asked.append(Asked(f"{asks}_{code}", text, tag, asks, f"{file}, question {asks}"))
     for (asks, candidates), row in zip(relevant, asked, strict=True):
-        pool.relevant[asks] += candidates
+        if (
+            row.id not in pool.seen
+        ):  # a repeated question is left out, or refused, where all are gathered: its answers are not the first one's
+            pool.relevant[asks] += candidates
+        pool.seen.add(row.id)
         pool.asked.append(row)
     if asked:
         pool.ids += [f"{identity}_{place}" for place in range(len(sentences))]

@@ -103,7 +103,7 @@ class ParquetFiles:
             path = self.paths[index]
             try:
                 yield from self._file(path, index << _FILE, skip if index == first else 0)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                 raise DataError(f"{path}: cannot be read as Parquet ({str(error).partition(chr(10))[0]}); copy the file again") from None
 
     def _file(self, path: Path, place: int, skip: int) -> Iterator[Record]:

@@ -160,13 +160,15 @@ def _judgements(path: Path, skips: Skips) -> Iterator[Judgement]:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with _readable(path):
-        table = pq.ParquetFile(path).read()
-    yield from enumerate(table.to_pylist(), start=1)
+        rows = pq.ParquetFile(path).read().to_pylist()
+    yield from enumerate(rows, start=1)
 
 
 def _names(path: Path) -> list[str]:
     with _readable(path):
         names: list[str] = pq.read_schema(path).names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: has more than one column {', '.join(twice)}; expected one of each; rename the others")
     return names
 
 
@@ -181,5 +183,5 @@ def _column(path: Path, names: list[str], usual: tuple[str, ...]) -> str:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({str(error).partition(chr(10))[0]}); copy the file again") from None

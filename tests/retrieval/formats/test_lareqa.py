@@ -185,3 +185,21 @@ def test_tables_of_sentences_and_paragraphs_are_joined_alike(tmp_path):
     [pool] = read_collections("lareqa", tmp_path)
     assert all_texts(pool.documents) == {"en_1_0": ("en", "Bob.Ann.Bob."), "th_1_0": ("th", "บ๊อบบ๊อบ แอน")}
     assert pool.queries.clusters == ("q", "q") and relevant(pool)["q_th"] == {"en_1_0", "th_1_0"}
+
+
+def test_a_repeated_question_does_not_lend_its_answers_to_the_first(tmp_path):
+    folder = tmp_path / "xquad-r"
+    write(folder, "en", paragraph(ENGLISH, ENGLISH_BREAKS, ("cat", "Who has a cat?", 15), ("cat", "Who sings?", 30)))
+    with pytest.raises(DataError, match="cat_en"):
+        read_collections("lareqa", tmp_path)
+    [pool] = read_collections("lareqa", tmp_path, FormatOptions(on_bad="skip"))
+    assert pool.queries.ids == ("cat_en",)
+    assert relevant(pool) == {"cat_en": {"en_1_0", "en_1_1"}}
+
+
+def test_answers_that_are_no_list_are_a_bad_paragraph(tmp_path):
+    broken = paragraph(ENGLISH, ENGLISH_BREAKS, ("cat", "Who has a cat?", 15))
+    broken["qas"][0]["answers"] = 5
+    write(tmp_path / "xquad-r", "en", broken)
+    with pytest.raises(DataError, match="paragraph 1: the answers of question cat are no list"):
+        read_collections("lareqa", tmp_path)

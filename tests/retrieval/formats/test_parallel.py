@@ -197,7 +197,7 @@ def test_folders_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(DataError, match=r"no folder lang=<code> in it; bitext reads"):
         read_collections("bitext", tmp_path)
     write_table(tmp_path / "lang=swh" / "part-0.parquet", text=["Njoo."])
-    with pytest.raises(DataError, match="no columns english and text|cannot be read"):
+    with pytest.raises(DataError, match="has columns text; expected english and text"):
         read_collections("bitext", tmp_path)
     with pytest.raises(DataError, match=r"no file of language 'ha' \(there are sw\)"):
         read_collections("bitext", tmp_path, FormatOptions(languages=("ha",)))

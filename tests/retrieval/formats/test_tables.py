@@ -1,3 +1,5 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from retrieval.formats.released import all_texts, write_table
 
@@ -56,4 +58,28 @@ def test_tables_without_what_is_needed_are_told(tmp_path, table, columns, messag
     write_table(tmp_path / "qrels.parquet", query_id=["1"], doc_id=["7"], relevance=[1])
     write_table(tmp_path / f"{table}.parquet", **columns)
     with pytest.raises(DataError, match=message):
+        read_collections("parquet", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["queries", "corpus"])
+def test_a_column_that_stands_twice_and_text_that_is_no_unicode_are_told(name, tmp_path):
+    columns = {"queries": {"query_id": ["1"], "text": ["x"]}, "corpus": {"doc_id": ["8"], "text": ["z"]}}
+    for table, values in columns.items():
+        write_table(tmp_path / f"{table}.parquet", **values)
+    write_table(tmp_path / "qrels.parquet", query_id=["1"], doc_id=["8"], relevance=[1])
+    good = pq.read_table(tmp_path / f"{name}.parquet")
+    pq.write_table(pa.table([*good.columns, good["text"]], names=[*good.column_names, "text"]), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=f"{name}.parquet: has more than one column text"):
+        list(all_texts(read_collections("parquet", tmp_path)[0].documents))
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff")])
+    pq.write_table(pa.table([good.columns[0], bad], names=good.column_names), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=f"{name}.parquet: cannot be read as Parquet .*utf-8"):
+        list(all_texts(read_collections("parquet", tmp_path)[0].documents))
+
+
+def test_a_grade_beyond_any_scale_is_refused(tmp_path):
+    write_table(tmp_path / "queries.parquet", query_id=["1"], text=["x"])
+    write_table(tmp_path / "corpus.parquet", doc_id=["8"], text=["z"])
+    write_table(tmp_path / "qrels.parquet", query_id=["1"], doc_id=["8"], relevance=[2**40])
+    with pytest.raises(DataError, match="row 1: the grade 1099511627776 is no relevance"):
         read_collections("parquet", tmp_path)
