@@ -53,8 +53,8 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
   ray_node --nodes="$OTHERS" --ntasks="$OTHERS" --exclude="$HEAD" -- --address="$ADDRESS"
 fi
 
-# The head answers within a minute; for the others the sweep itself waits (--wait), until its trials have room.
-for _ in $(seq 60); do
+# The head answers within two minutes; for the others the sweep itself waits (--wait), until its trials have room.
+for _ in $(seq 120); do
   (exec 3<> "/dev/tcp/$HEAD/$PORT") 2> /dev/null && break
   sleep 1
 done

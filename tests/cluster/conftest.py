@@ -82,6 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         "RAY_worker_niceness": "0",  # everything here is as urgent; a busy machine would starve what yields
     }
     yield Place(scratch, environment)

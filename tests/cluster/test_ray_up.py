@@ -55,6 +55,7 @@ def machines(place, commands, key):
         "HF_HUB_OFFLINE": "1",
         "LANG": "C.UTF-8",
         "RAY_worker_niceness": "0",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
     }
     control = Path("/tmp") / f"ray_ssh_{hash_of_user()}"
     known = control.exists()
