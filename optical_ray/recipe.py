@@ -86,6 +86,10 @@ class Resources(Config):
         """CPUs that a trial reserves for processes other than its own: those of its workers, where it has several."""
         return float(self.workers * self.threads) if self.workers > 1 else 0.0
 
+    def trials_on(self, cores: int) -> int:
+        """Trials at a time that a machine runs without sharing its cores; at least 1."""
+        return max(1, cores // (self.workers * self.threads))
+
     def check(self, recipe: Recipe) -> None:
         """Raise ResourceError when the recipe's batch cannot be dealt out to the workers, or its solver does not run on the device."""
         if recipe.transport.backend == "triton" and self.device == "cpu":

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.dry_run import Forecast, describe_forecast, forecast, trials_here
+from optical_ray.cli.dry_run import Forecast, describe_forecast, forecast
 from optical_ray.cli.progress import make_console
 from optical_ray.cli.sweep import load_sweep, with_base
 from optical_ray.errors import ConfigError, OpticalError
@@ -42,7 +42,7 @@ def doctor(options: argparse.Namespace) -> int:
     checks: list[Check] = []
     found = None
     if sweep is not None:
-        concurrent = options.concurrent or sweep.concurrent_trials or trials_here(sweep.resources)
+        concurrent = options.concurrent or sweep.concurrent_trials or sweep.resources.trials_on(os.cpu_count() or 1)
         found = forecast(sweep, run, store, concurrent)
         checks.append(_time(found, sweep, run, store, concurrent))
     try:
@@ -63,7 +63,7 @@ def check_session(session: Session, sweep: Sweep | None, options: argparse.Names
     from optical_ray.orchestration.health import Check
 
     resources = sweep.resources if sweep else Resources()
-    trials = options.concurrent or (sweep.concurrent_trials if sweep else None) or trials_here(resources)
+    trials = options.concurrent or (sweep.concurrent_trials if sweep else None) or resources.trials_on(os.cpu_count() or 1)
     paths = sorted({path for recipe in _recipes(sweep) for path in local_paths(recipe)})
     where = "this machine, on a private cluster" if session.started else f"the cluster at {session.address}"
     needed = bytes_by_place(options.out, options.store, found.disk.peak if found else 0, found.store.bytes if found else 0)

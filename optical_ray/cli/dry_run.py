@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from optical_ray.cli.progress import minutes
 from optical_ray.forecast.disk import SweepDisk, TrialDisk, check_disk, forecast_sweep, forecast_trial, free_bytes
 from optical_ray.forecast.duration import Duration, find_duration
 from optical_ray.forecast.shards import StoreDisk, forecast_store
-from optical_ray.recipe import Recipe, Resources
+from optical_ray.recipe import Recipe
 from optical_ray.runs.disk import describe_bytes
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep, describe_part
@@ -61,11 +60,6 @@ def open_trials(sweep: Sweep, run: RunFolder) -> list[tuple[Recipe, int]]:
     return found
 
 
-def trials_here(resources: Resources) -> int:
-    """Trials at a time that this machine has cores for, where neither the file nor the command says how many; at least 1."""
-    return max(1, (os.cpu_count() or 1) // (resources.workers * resources.threads))
-
-
 def check_forecast(found: Forecast, run: RunFolder, store: Store) -> None:
     """Refuse a sweep that the disks cannot hold.
 
@@ -104,12 +98,13 @@ def describe_forecast(
         time = HOW_TO_TIME
     else:
         time = f"about {minutes(found.seconds)} for what is open, {concurrent} at a time; from {found.duration.source}"
+    to_build = describe_bytes(found.store.bytes) if found.store.bytes or not found.store.unknown else "not known how much"
     students = "the students of all trials" if keep_best is None else f"the best {keep_best} students"
     lines = [
         f"Time: {time}",
         f"Disk of the run: {describe_bytes(found.disk.kept)} in the end ({students}), {describe_bytes(found.disk.peak)} at most while it "
         f"runs; {describe_bytes(free_bytes(run.path))} free",
-        f"Disk of the store: {describe_bytes(found.store.bytes)} still to be built; {describe_bytes(free_bytes(store.root))} free",
+        f"Disk of the store: {to_build} still to be built; {describe_bytes(free_bytes(store.root))} free",
     ]
     if found.disk.unknown:
         lines.append(f"Not counted: {found.disk.unknown} trials whose student or teacher is a hub id that is not on this machine")

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import math
+import os
 import shlex
 import traceback
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from optical_ray.artifacts import Store
-from optical_ray.cli.dry_run import print_trials, trials_here
+from optical_ray.cli.dry_run import print_trials
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.report import print_report
 from optical_ray.cli.resume import check_begun, choose_trials, describe_end, write_record
@@ -100,13 +102,15 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     for name in ("concurrent", "keep_best"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    if not 0 <= options.wait < math.inf:
+        raise ConfigError(f"--wait {options.wait:g}: expected seconds, 0 or more")
     store = Store(options.store)
     concurrent = options.concurrent or chosen.concurrent_trials
     if options.calibrate:
         with status_line(console, "calibrate") as show_line:
             calibrate(chosen.base, chosen.resources, store, show_line)
     if options.dry_run:
-        print_trials(console, chosen, run, store, concurrent or trials_here(chosen.resources), options.keep_best)
+        print_trials(console, chosen, run, store, concurrent or chosen.resources.trials_on(os.cpu_count() or 1), options.keep_best)
         return 0
     command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
     if (end := describe_end(run, chosen, options.retry_failed)) is not None:
@@ -163,8 +167,8 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
 
 def _same_options(options: argparse.Namespace) -> list[str]:
     """The options that a second call needs to mean the same run."""
-    names = ("trials", "concurrent", "keep_best", "wandb", "mlflow", "address", "out", "store")
-    defaults = {"out": Path("runs"), "store": Path("artifacts")}
+    names = ("trials", "concurrent", "wait", "keep_best", "wandb", "mlflow", "address", "out", "store")
+    defaults = {"wait": 0.0, "out": Path("runs"), "store": Path("artifacts")}
     given = {name: getattr(options, name) for name in names if getattr(options, name) != defaults.get(name)}
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 

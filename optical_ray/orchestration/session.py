@@ -159,7 +159,7 @@ def ray_session(
 def _start_private(resources: Resources, trials: int | None, most: int | None) -> Path:
     cores = os.cpu_count() or 1
     if trials is None:  # without sharing cores, which only a number that was asked for does
-        trials = _at_most(most, max(1, cores // (resources.workers * resources.threads)))
+        trials = _at_most(most, resources.trials_on(cores))
     check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.

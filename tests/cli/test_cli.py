@@ -162,6 +162,8 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["sweep", "tiny.py", "--extend", "0"], "--extend 0: expected at least 1"),
         (["sweep", "tiny.py", "--extend", "2", "--trials", "9"], "one says how many in all, the other how many more"),
         (["sweep", "tiny.py", "--concurrent", "0"], "--concurrent 0: expected at least 1"),
+        (["sweep", "tiny.py", "--wait", "-1"], "--wait -1: expected seconds, 0 or more"),
+        (["sweep", "tiny.py", "--wait", "inf"], "--wait inf: expected seconds, 0 or more"),
         (["sweep", "tiny.py", "--keep-best", "0"], "--keep-best 0: expected at least 1"),
         (["sweep", "tiny.py", "--wandb", "x"], "--wandb: wandb is not installed"),
         (["doctor", "seed=1"], "give it with --sweep FILE"),
@@ -207,6 +209,14 @@ def test_a_sweep_whose_trials_have_all_ended_says_how_and_resume_runs_nothing_ag
         assert expected in capsys.readouterr().out
     sweep, run = begun
     assert describe_end(run, sweep, retry_failed=True) is None, "there is a failed one to run"
+
+
+def test_the_command_that_goes_on_says_all_that_the_first_one_said(begun, capsys):
+    _, run = begun
+    (run.trial("c").path / "status.json").unlink()  # one searched trial is open again
+    given = ("--concurrent", "2", "--wait", "90.5", "--keep-best", "3")
+    assert call("sweep", "tiny.py", *given) == 2
+    assert f"to go on: optical sweep tiny.py {' '.join(given)} --resume" in capsys.readouterr().err
 
 
 def test_an_extension_adds_to_the_last_search_and_is_remembered(begun, capsys):

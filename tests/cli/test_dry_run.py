@@ -45,6 +45,7 @@ def test_an_unknown_time_is_called_unknown_with_the_way_to_learn_it(places, tmp_
     assert "--calibrate" in text
     assert text.count(" ? ") >= 4, "of each trial too"
     assert "Disk of the run:" in text
+    assert "Disk of the store: not known how much still to be built" in text, "and not none"
     assert "Not counted: the corpus (not built yet" in text
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
