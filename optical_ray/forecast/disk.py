@@ -11,14 +11,15 @@ With P parameters of a student, stored as float32:
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
 
 from optical_ray.encoders.pretrained import find_model
 from optical_ray.encoders.teacher import read_dimension
@@ -137,24 +138,15 @@ def _count_stored(init: str, revision: str | None) -> tuple[int, int] | None:
     try:
         width = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
         total = sum(_numbers_in(path) for path in files)
-    except (OSError, ValueError, KeyError, struct.error):
+    except (OSError, ValueError, KeyError, SafetensorError):
         return None
     return (total, width) if total else None
 
 
 def _numbers_in(path: Path) -> int:
-    """Numbers in a safetensors file: eight bytes say how long the JSON is that names shapes (huggingface/safetensors, format)."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    total = 0
-    for name, entry in header.items():
-        if name != "__metadata__":
-            count = 1
-            for size in entry["shape"]:
-                count *= size
-            total += count
-    return total
+    """Numbers in a safetensors file, by the shapes in its header."""
+    with safe_open(path, framework="numpy") as stream:
+        return sum(math.prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118  # a file is no dictionary
 
 
 def _tokenizer_bytes(init: str) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import time
@@ -17,26 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-import ray
 from filelock import FileLock, Timeout
 from ray import tune
-from ray.tune.experiment import Trial
-from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
 
 from optical_ray.artifacts import Store
-from optical_ray.errors import ConfigError, OpticalError, ResourceError
+from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration.actor import RunTrial, work
-from optical_ray.orchestration.planned import PlannedTrial
 from optical_ray.orchestration.progress import ProgressClock, SweepProgress
 from optical_ray.orchestration.room import DRIVER_CPUS, trials_of_cluster
 from optical_ray.orchestration.scheduler import HalvingScheduler, WallTime, close_pruned
 from optical_ray.orchestration.search import SweepSearch
-from optical_ray.recipe import Recipe, Resources
-from optical_ray.runs.folder import RunFolder, utc_now
-from optical_ray.runs.schemas import TrialStatus
+from optical_ray.orchestration.watcher import Watcher, trial_id_of
+from optical_ray.recipe import Resources
+from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import SearchPart, Sweep
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +100,7 @@ def run_sweep(
         before = _standing(search, run)
         done_before = len(before.finished) + len(before.pruned)
         clock = ProgressClock(run, done_before + search.remaining, done_before, concurrent)
-        watcher = _Watcher(run, clock, progress, progress_seconds, trackers)
+        watcher = Watcher(run, clock, progress, progress_seconds, trackers)
         try:
             if search.remaining:
                 with _quiet_tune():
@@ -185,7 +178,7 @@ def _tuner(
     resources: Resources,
     concurrent: int,
     search: SweepSearch,
-    watcher: _Watcher,
+    watcher: Watcher,
     run_trial: RunTrial | None,
 ) -> tune.Tuner:
     def trial(config: dict[str, Any]) -> None:
@@ -208,8 +201,8 @@ def _tuner(
             num_samples=search.remaining,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
+            trial_name_creator=trial_id_of,
+            trial_dirname_creator=trial_id_of,
         ),
         run_config=tune.RunConfig(
             name=run.ray.name,
@@ -219,91 +212,6 @@ def _tuner(
             callbacks=[watcher, *watcher.loggers],
         ),
     )
-
-
-def _name(trial: Trial) -> str:
-    return str(trial.config["trial_id"])
-
-
-class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no types
-    """Follows Tune's trials, polls their files, and closes the status of trials whose process could not."""
-
-    def __init__(
-        self,
-        run: RunFolder,
-        clock: ProgressClock,
-        progress: Callable[[SweepProgress], None] | None,
-        every_seconds: float,
-        trackers: Sequence[tune.Callback],
-    ) -> None:
-        self._run, self._clock, self._progress, self._every = run, clock, progress, every_seconds
-        self._next = 0.0
-        self._live: dict[str, Trial] = {}
-        # Tune makes these itself, but does not close the files of trials that were running at an interrupt.
-        self.loggers = [JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback(), *trackers]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a terminal does not pickle
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._live[_name(trial)] = trial
-        recipe = Recipe.parse(json.loads(trial.config["recipe"]), _name(trial))
-        self._clock.start(PlannedTrial(trial.config["part"], trial.config["label"], recipe))
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._live.pop(_name(trial), None)
-        if trial.last_result.get("state") != "finished":  # the scheduler ended it, in the middle of a report: it cannot say so itself
-            close_pruned(self._run.trial(_name(trial)))
-        self._clock.finish(_name(trial))
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        trial_id = _name(trial)
-        self._live.pop(trial_id, None)
-        folder = self._run.trial(trial_id)
-        status = folder.read_status()
-        if status is not None and status.state == "finished":  # the process died after its last word to the files: nothing is lost
-            self._clock.finish(trial_id)
-            return
-        if status is None or status.state != "failed" or not status.error:
-            line = _one_line(trial)  # the process died, or the trial failed before it had a status
-            status = (status or TrialStatus(trial_id=trial_id, state="failed")).override(
-                {"state": "failed", "error": line, "updated_at": utc_now()}
-            )
-            folder.write_status(status)
-        self._clock.fail(trial_id, status.error or "")
-        log.warning("trial=%s state=failed error=%s", trial_id, status.error)
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if self._progress is not None and time.monotonic() >= self._next:
-            self._progress(self._clock.read())
-            self._next = time.monotonic() + self._every
-
-    def mark_stopped(self) -> None:
-        """Trials that were running when the sweep ended say so; a checkpoint, where there is one, is resumed."""
-        for trial_id, trial in self._live.items():
-            for logger in self.loggers:
-                logger.log_trial_end(trial)
-            folder = self._run.trial(trial_id)
-            status = folder.read_status()
-            if status is not None and status.state == "running":
-                folder.write_status(status.override({"state": "stopped", "updated_at": utc_now()}))
-        self._live.clear()
-
-
-def _one_line(trial: Trial) -> str:
-    """Why a trial without a status of its own ended, from what Tune keeps of its exception."""
-    error = None
-    if trial.pickled_error_file is not None:
-        with open(trial.pickled_error_file, "rb") as stream:
-            error = ray.cloudpickle.load(stream)
-    cause = getattr(error, "cause", None) or error
-    if isinstance(cause, OpticalError):
-        return str(cause)
-    place = f"ray/{_name(trial)}/error.txt in the run folder"
-    if isinstance(cause, ray.exceptions.RayActorError):
-        return f"the trial's process died (killed, out of memory, or crashed); see {place}"
-    first = next(iter(str(cause).strip().splitlines()), "no message")
-    return f"{type(cause).__name__}: {first}; traceback: {place}"
 
 
 class _Standing(NamedTuple):
