@@ -99,7 +99,7 @@ def describe_forecast(
     else:
         time = f"about {minutes(found.seconds)} for what is open, {concurrent} at a time; from {found.duration.source}"
     to_build = describe_bytes(found.store.bytes) if found.store.bytes or not found.store.unknown else "not known how much"
-    students = "the students of all trials" if keep_best is None else f"the best {keep_best} students"
+    students = "the students of all trials" if keep_best is None else f"the best {keep_best} students of those judged on the same languages"
     lines = [
         f"Time: {time}",
         f"Disk of the run: {describe_bytes(found.disk.kept)} in the end ({students}), {describe_bytes(found.disk.peak)} at most while it "

@@ -94,7 +94,8 @@ class SweepView:
     def _tell(self, progress: SweepProgress) -> None:
         """One line for each trial that has begun, finished or failed since the last call."""
         running = {trial.trial_id: trial for trial in progress.running}
-        where = f"{progress.finished}/{progress.total} finished, about {minutes(progress.seconds_left)} left"
+        left = "" if progress.seconds_left is None else f", about {minutes(progress.seconds_left)} left"
+        where = f"{progress.finished}/{progress.total} finished{left}"
         lines: list[str] = []
         ended = 0
         for trial_id, reason in progress.failed:

@@ -35,7 +35,8 @@ def add_run_verbs(verbs: Verbs[argparse.ArgumentParser], address: AddOptions, ou
         type=int,
         default=None,
         metavar="N",
-        help="of each run, only the students of the N best finished trials by validation; metrics, test rows and report stay",
+        help="of each run, only the students of the N best finished trials by validation among those judged on the same languages; "
+        "metrics, test rows and report stay",
     )
     clean.add_argument(
         "--store", type=Path, default=None, metavar="DIR", help="also artifacts of this store that no trial of the given runs stands on"
@@ -66,7 +67,11 @@ def add_upkeep(sweep: argparse.ArgumentParser) -> None:
         help="first time a few real steps of the base recipe here, and keep them in the store: what --dry-run then tells the time from",
     )
     sweep.add_argument(
-        "--keep-best", type=int, default=None, metavar="N", help="as trials finish, remove the students beyond the N best by validation"
+        "--keep-best",
+        type=int,
+        default=None,
+        metavar="N",
+        help="as trials finish, remove the students beyond the N best by validation among those judged on the same languages",
     )
     sweep.add_argument("--wandb", default=None, metavar="PROJECT", help="also log to Weights & Biases (pip install 'optical-ray[wandb]')")
     sweep.add_argument("--mlflow", default=None, metavar="URI", help="also log to MLflow (pip install 'optical-ray[mlflow]')")

@@ -179,12 +179,17 @@ def _failures(trials: Sequence[TrialStanding]) -> list[RenderableType]:
     return [*lines, Text(f"Failed: {len(failed) - NAMED} more", style="red")] if len(failed) > NAMED else lines
 
 
-def _best(trials: Sequence[TrialStanding], metric: str | None) -> Table:
-    table = Table("trial", "what", metric or "metric", "time", "verdicts", title="Best by validation so far", title_justify="left")
-    for trial in trials:
-        table.add_row(
-            trial.trial_id, f"{trial.part}: {trial.label}", _number(trial.objective), minutes(trial.seconds), ", ".join(trial.verdicts)
-        )
+def _best(groups: Sequence[Sequence[TrialStanding]], metric: str | None) -> Table:
+    title = "Best by validation so far"
+    if len(groups) > 1:
+        title += "; a rule parts trials that were judged on different languages, which do not compare"
+    table = Table("trial", "what", metric or "metric", "time", "verdicts", title=title, title_justify="left")
+    for trials in groups:
+        for trial in trials:
+            table.add_row(
+                trial.trial_id, f"{trial.part}: {trial.label}", _number(trial.objective), minutes(trial.seconds), ", ".join(trial.verdicts)
+            )
+        table.add_section()
     return table
 
 

@@ -25,6 +25,7 @@ from optical_ray.encoders.pretrained import find_model
 from optical_ray.encoders.teacher import read_dimension
 from optical_ray.errors import ModelError, ResourceError
 from optical_ray.recipe import Recipe
+from optical_ray.runs.comparable import group_by_question, judged_on
 from optical_ray.runs.disk import describe_bytes
 
 FLOAT_BYTES = 4
@@ -87,13 +88,17 @@ def forecast_sweep(trials: Sequence[tuple[Recipe, int]], concurrent: int, keep_b
     Args:
         trials: Each recipe, and how many trials are as large as it.
         concurrent: At a time.
-        keep_best: Students of so many finished trials are kept; None: of all.
+        keep_best: Students of so many finished trials that are judged on the same languages are kept; None: of all.
     """
-    found = [(forecast_trial(recipe), count) for recipe, count in trials]
-    known = sorted((disk for disk, count in found if disk is not None for _ in range(count)), key=lambda disk: -disk.finished)
-    kept = sum(disk.finished if keep_best is None or place < keep_best else TRIAL_BYTES for place, disk in enumerate(known))
-    at_work = sorted((disk.peak - (disk.finished if keep_best is None else TRIAL_BYTES) for disk in known), reverse=True)[:concurrent]
-    return SweepDisk(kept, kept + sum(at_work), sum(count for disk, count in found if disk is None))
+    found = [(forecast_trial(recipe), count, judged_on(recipe.to_dict())) for recipe, count in trials]
+    known = sorted(
+        ((disk, asked) for disk, count, asked in found if disk is not None for _ in range(count)), key=lambda each: -each[0].finished
+    )
+    kept = 0
+    for group in group_by_question(known, lambda each: each[1]):
+        kept += sum(disk.finished if keep_best is None or place < keep_best else TRIAL_BYTES for place, (disk, _) in enumerate(group))
+    at_work = sorted((disk.peak - (disk.finished if keep_best is None else TRIAL_BYTES) for disk, _ in known), reverse=True)[:concurrent]
+    return SweepDisk(kept, kept + sum(at_work), sum(count for disk, count, _ in found if disk is None))
 
 
 def count_parameters(recipe: Recipe) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optical_ray.errors import OpticalError, RunFolderError
+from optical_ray.runs.comparable import group_by_question, judged_on
 from optical_ray.runs.folder import RunFolder, TrialFolder, read_object
 from optical_ray.runs.labels import UNPLANNED, TrialNames
 from optical_ray.runs.locks import is_held
@@ -56,6 +57,8 @@ class TrialStanding:
     error: str | None = None
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
+    judged_on: str = ""
+    """Trials that share it have an `objective` of the same validation questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,11 @@ class RunStanding:
         """Trials of which nothing is there yet."""
         return self.total - len(self.trials)
 
-    def best(self, count: int) -> list[TrialStanding]:
-        """Finished trials by validation metric, the best first."""
+    def best(self, count: int) -> list[list[TrialStanding]]:
+        """Up to `count` finished trials by validation metric, the best first, of each group that was judged on the same questions."""
         scored = [trial for trial in self.trials if trial.state == "finished" and trial.objective is not None]
-        return sorted(scored, key=lambda trial: (-(trial.objective or 0.0), trial.trial_id))[:count]
+        groups = group_by_question(scored, lambda trial: trial.judged_on)
+        return [sorted(group, key=lambda trial: (-(trial.objective or 0.0), trial.trial_id))[:count] for group in groups]
 
 
 def read_standing(run: RunFolder, now: datetime.datetime | None = None) -> RunStanding:
@@ -225,6 +229,7 @@ def _read_trial(
         error=status.error,
         cpu_seconds=status.cpu_seconds,
         gpu_seconds=status.gpu_seconds,
+        judged_on=judged_on(recipe),
     )
     return standing, status
 

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from optical_ray.errors import OpticalError
+from optical_ray.runs.comparable import group_by_question, judged_on
 from optical_ray.runs.disk import tree_bytes
-from optical_ray.runs.folder import OPTIMIZER, RunFolder, TrialFolder
+from optical_ray.runs.folder import OPTIMIZER, RunFolder, TrialFolder, read_object
 from optical_ray.runs.locks import is_held
 
 DROPPED = ".dropped-"
@@ -42,8 +43,9 @@ def find_waste(run: RunFolder, keep_best: int | None = None) -> list[Waste]:
 
     Args:
         run: Whose.
-        keep_best: Also the students of finished trials beyond this many, the best by validation being kept, and the checkpoints of trials
-            that a scheduler has ended. Metrics, test rows and report stay; a student whose test rows are not there, whole, stays too.
+        keep_best: Also the students of finished trials beyond this many, the best by validation being kept, of those that were judged on
+            the same languages; and the checkpoints of trials that a scheduler has ended. Metrics, test rows and report stay; a student
+            whose test rows are not there, whole, stays too.
 
     Raises:
         RunFolderError: no such run.
@@ -51,7 +53,7 @@ def find_waste(run: RunFolder, keep_best: int | None = None) -> list[Waste]:
     run.read_sweep()
     idle = is_held(run.driver_lock) is False
     found: list[Waste] = []
-    finished: list[tuple[float, TrialFolder]] = []
+    finished: list[tuple[float, TrialFolder, str]] = []
     for path in sorted((run.path / "trials").glob("*")):
         trial = TrialFolder(path)
         try:
@@ -63,7 +65,7 @@ def find_waste(run: RunFolder, keep_best: int | None = None) -> list[Waste]:
         if status.state in ("finished", "pruned"):
             found += _optimizers(trial)
         if status.state == "finished":
-            finished.append((-float("inf") if status.objective is None else status.objective, trial))
+            finished.append((-float("inf") if status.objective is None else status.objective, trial, _question(trial)))
         if status.state == "pruned" and keep_best is not None:
             found += _students(trial, "checkpoint of a pruned trial", "its student, as it was when the scheduler ended it")
         if idle:
@@ -71,9 +73,10 @@ def find_waste(run: RunFolder, keep_best: int | None = None) -> list[Waste]:
             found += _leftovers(trial.checkpoint, trial)
     if keep_best is not None:
         finished.sort(key=lambda each: (-each[0], each[1].trial_id))
-        for _, trial in finished[keep_best:]:
-            if _has_rows(trial):
-                found += _students(trial, "student", "exporting it, and judging it on other tasks")
+        for group in group_by_question(finished, lambda each: each[2]):
+            for _, trial, _ in group[keep_best:]:
+                if _has_rows(trial):
+                    found += _students(trial, "student", "exporting it, and judging it on other tasks")
     if idle:
         found += [*_leftovers(run.path, None), *_leftovers(run.tasks, None)]
     return _without_inner(found)
@@ -121,6 +124,14 @@ def _leftovers(folder: Path, trial: TrialFolder | None) -> Iterator[Waste]:
         named_after = path.name.startswith(DROPPED) or path.suffix == ".scratch" or path.name.rpartition(".")[2].isdigit()
         if named_after:
             yield Waste(path, tree_bytes(path), "left half-written", NOTHING, trial)
+
+
+def _question(trial: TrialFolder) -> str:
+    """What it was judged on; of a trial whose recipe cannot be read, a question of its own."""
+    try:
+        return judged_on(read_object(trial.recipe))
+    except (OSError, OpticalError):
+        return trial.trial_id
 
 
 def _has_rows(trial: TrialFolder) -> bool:

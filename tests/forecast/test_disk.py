@@ -54,6 +54,10 @@ def test_the_sweep_keeps_what_its_trials_keep_and_peaks_by_those_at_work():
     assert whole.peak == whole.kept + 2 * (one.peak - one.finished)
     few = forecast_sweep([(recipe, 5), (control, 1)], concurrent=2, keep_best=2)
     assert 2 * one.finished < few.kept < 3 * one.finished
+    sizes = [(recipe.override({"languages.size": size}), 3) for size in (1, 2)]
+    assert forecast_sweep(sizes, 1, keep_best=2).kept > 4 * one.finished, "two of each language set"
+    judges = [(each.override({"evaluation.objective_languages": ["sw"]}), count) for each, count in sizes]
+    assert forecast_sweep(judges, 1, keep_best=2).kept < 3 * one.finished, "all are judged on one"
     unknown = forecast_sweep([(recipe.override({"teacher.path": "nobody/nothing"}), 3)], concurrent=1)
     assert (unknown.kept, unknown.unknown) == (0, 3)
 

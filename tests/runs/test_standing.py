@@ -32,11 +32,20 @@ def test_trials_are_counted_by_state_and_part_with_those_that_have_not_begun(tmp
         ("search", 3, {"stopped": 1}),
     ]
     assert [(trial.part, trial.label) for trial in found.trials][-1] == ("search", "transport.epsilon=0.5")
-    assert [trial.label for trial in found.best(1)] == ["seed=1"]
-    assert found.best(9)[1].seconds == 27, "validation is part of training"
+    assert [[trial.label for trial in group] for group in found.best(1)] == [["seed=1"]]
+    assert found.best(9)[0][1].seconds == 27, "validation is part of training"
     assert found.problems == ()
     assert to_plain(found)["states"] == {"failed": 1, "finished": 2, "stopped": 1}
     json.dumps(to_plain(found), allow_nan=False)
+
+
+def test_trials_judged_on_other_languages_are_not_ranked_together(tmp_path):
+    run = write_record(tmp_path / "run")
+    for trial_id, size, objective in zip(IDS, (1, 16, 1, 16), (0.7, 0.5, 0.8, 0.4), strict=True):
+        trial = write_trial(run, trial_id, "finished", 100, objective=objective)
+        write_json(trial.recipe, BASE | {"languages": {"size": size}})
+    assert [[trial.objective for trial in group] for group in read_standing(run, NOW).best(9)] == [[0.8, 0.7], [0.5, 0.4]]
+    assert [[trial.objective for trial in group] for group in read_standing(run, NOW).best(1)] == [[0.8], [0.5]]
 
 
 def test_a_running_trial_shows_its_pace_and_what_is_left(tmp_path):

@@ -5,8 +5,9 @@ import fcntl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from runs.standings import IDS, write_record, write_student, write_trial
+from runs.standings import BASE, IDS, write_record, write_student, write_trial
 
+from optical_ray.artifacts import write_json
 from optical_ray.runs.disk import describe_bytes, measure_run
 from optical_ray.runs.standing import read_standing
 from optical_ray.runs.waste import find_waste, remove
@@ -63,6 +64,15 @@ def test_the_best_students_stay_and_all_rows_do(run):
     assert all(run.trial(trial_id).queries.is_file() for trial_id in IDS[:3])
     assert read_standing(run).count("finished") == 3
     assert find_waste(run, keep_best=1) == []
+
+
+def test_each_language_set_keeps_its_best(run):
+    """Judged on the languages it trains on, a trial of one easy language says nothing of one of sixteen."""
+    for trial_id, size in zip(IDS[:3], (16, 1, 1), strict=True):
+        write_json(run.trial(trial_id).recipe, BASE | {"languages": {"size": size}})
+    assert {waste.trial.trial_id for waste in find_waste(run, keep_best=1) if waste.what == "student"} == {IDS[2]}
+    run.trial(IDS[2]).recipe.write_text("{")
+    assert not [waste for waste in find_waste(run, keep_best=1) if waste.what == "student"], "what it was judged on is not known"
 
 
 def test_a_student_without_whole_test_rows_stays(run):
