@@ -35,7 +35,7 @@ from optical_ray.retrieval.tasks import TASK, task_texts
 from optical_ray.retrieval.tested import check_tasks, task_rows
 from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table_once
 from optical_ray.runs.provenance import record_start
-from optical_ray.runs.schemas import TrialStatus
+from optical_ray.runs.schemas import QUERIES, TrialStatus
 from optical_ray.stages import Stages, prepare
 from optical_ray.training.checkpoint import (
     checkpoint_to_evaluate,
@@ -53,7 +53,12 @@ Distil = Callable[[Recipe, Resources, Store, TrialFolder, Report], None]
 def _reference_rows(recipe: Recipe, stages: Stages, store: Store, evaluator: BitextEvaluator) -> pa.Table:
     """Lexical floor and translation memory: the same for every trial of an evaluation, so computed once."""
     config = {name: value for name, value in recipe.evaluation.to_dict().items() if name not in {"scorer", "centre", "components", "tasks"}}
-    inputs = {"version": 2, "corpus": stages.corpus.fingerprint, "evaluation": config, "languages": list(stages.evaluation_languages)}
+    inputs = {
+        "columns": QUERIES.names,
+        "corpus": stages.corpus.fingerprint,
+        "evaluation": config,
+        "languages": list(stages.evaluation_languages),
+    }
     path = store.build(
         "references", inputs, lambda scratch: pq.write_table(reference_rows(evaluator.tasks, stages.corpus), scratch / "rows.parquet")
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optical_ray.analysis.outcomes import Languages
+from optical_ray.analysis.outcomes import Languages, is_same
 from optical_ray.analysis.phrases import plural
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.retrieval.intervals import Floats, Strings
@@ -52,10 +52,11 @@ def align(first: Side, second: Side, task: str, common: bool) -> Aligned:
 
     Raises:
         ConfigError: a query is missing in one of them (without `common`), or none is in both.
-        RunFolderError: a query that both have does not ask for the same.
+        RunFolderError: a query that both have does not ask for the same, by its text or by its judgements.
     """
     sides = [*first[1], *second[1]]
     aligned = Aligned([{} for _ in first[1]], [{} for _ in second[1]], {}, {}, [])
+    elsewhere: list[str] = []
     for language in sorted({name for side in sides for name in side}):
         ids = [side[language].query_Q if language in side else np.empty(0, np.str_) for side in sides]
         shared = ids[0]
@@ -73,15 +74,26 @@ def align(first: Side, second: Side, task: str, common: bool) -> Aligned:
                     f"{first[0]} and {second[0]}, {task}: query {shared[wrong[0]]} ({language}) asks for {relevant[0][wrong[0]]} in one "
                     f"and for {own[wrong[0]]} in the other; they were not evaluated on the same data"
                 )
+        asked = [side[language].asked_Q[place] for side, place in zip(sides, places, strict=True)]
+        for name_Q in asked[1:]:
+            if len(wrong := np.flatnonzero(~is_same(asked[0], name_Q))):
+                raise RunFolderError(
+                    f"{first[0]} and {second[0]}, {task}: query {shared[wrong[0]]} ({language}) has another text, or other judgements, in "
+                    f"the other ({len(wrong):,} of {len(shared):,} do); they were not evaluated on the same data"
+                )
         aligned.relevant[language] = relevant[0]
         for target, side, place in zip([*aligned.first, *aligned.second], sides, places, strict=True):
             target[language] = side[language].values_QM[place]
         chances = {f"{side[language].chance:.3g}" for side in sides}
         if len(chances) > 1 and language not in aligned.dropped:
-            aligned.notes.append(
-                f"{task}: {first[0]} and {second[0]} did not search among the same candidates ({language}: a random order finds "
-                f"{' or '.join(sorted(chances))} at rank 1)."
-            )
+            elsewhere.append(f"{language}: a random order finds {' or '.join(sorted(chances))} at rank 1")
+        elif len({side[language].among for side in sides} - {0}) > 1:
+            elsewhere.append(language)
+    if elsewhere:
+        aligned.notes.append(
+            f"{task}: {first[0]} and {second[0]} did not search among the same candidates ({'; '.join(elsewhere)}): part of the difference "
+            "may be theirs."
+        )
     if not aligned.relevant:
         raise ConfigError(f"{first[0]} and {second[0]}, {task}: no query in common; evaluate both on the same data")
     if aligned.dropped:

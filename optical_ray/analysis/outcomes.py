@@ -6,7 +6,7 @@ Q queries, M measures.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from optical_ray.analysis.views import Search, view_searches
 from optical_ray.retrieval.intervals import Floats, Strings
 from optical_ray.retrieval.values import values_of
 
+Names = npt.NDArray[np.int64]
 MEASURES = ("Success@1", "MRR@10", "AP", "nDCG@10", "AP@20")
 """Success@1 and MRR@10 (the reciprocal rank, 0 beyond rank 10) come from the rank; with one relevant candidate AP is the reciprocal rank
 at any depth."""
@@ -43,6 +44,10 @@ class Outcomes:
     """What each query asks for; equal ids, also in other languages, are not independent and are resampled together."""
     values_QM: Floats
     """By MEASURES (or what was asked for), each in [0, 1]."""
+    asked_Q: Names
+    """Names each query and its judgements, int64; 0: not kept."""
+    among: int
+    """Names the candidates; 0: not kept, or not the same for all queries."""
     chance: float
     """Success@1 of a random order: mean of relevant / candidates."""
 
@@ -69,6 +74,7 @@ def index_outcomes(queries: pa.Table, measures: Sequence[str] = MEASURES) -> dic
     relevant = _strings(queries["relevant_id"])
     values = np.stack([values_of(queries, measure) for measure in measures], axis=1)
     chance = queries["num_relevant"].to_numpy() / np.maximum(queries["num_candidates"].to_numpy(), 1)
+    asked, among = (queries[name].fill_null(0).to_numpy() for name in ("asked", "among"))
     keys = [codes for codes, _ in text.values()]
     order = np.lexsort(keys[::-1])  # stable: rows of one system and language stay in file order
     changed = np.any([np.diff(codes[order]) != 0 for codes in keys], axis=0)
@@ -79,7 +85,10 @@ def index_outcomes(queries: pa.Table, measures: Sequence[str] = MEASURES) -> dic
     for rows, (trial_id, system, scorer, *search) in zip(parts, named, strict=True):
         view = views[Search(*search)]
         names_Q, first = np.unique(query[rows], return_index=True)
-        outcomes = Outcomes(names_Q, relevant[rows[first]], values[rows[first]], float(chance[rows[first]].mean()))
+        kept = rows[first]
+        pools = np.unique(among[kept])
+        pool = int(pools[0]) if len(pools) == 1 else 0
+        outcomes = Outcomes(names_Q, relevant[kept], values[kept], asked[kept], pool, float(chance[kept].mean()))
         found.setdefault(trial_id, {}).setdefault(System(view.task, system, scorer), {})[view.language] = outcomes
     return found
 
@@ -104,7 +113,10 @@ def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:
                 shared = np.intersect1d(shared, outcomes.query_Q)
             if len(shared):
                 stacked = np.stack([outcomes.values_QM[_places(outcomes, shared)] for outcomes in (first, *rest)])
-                averaged[language] = Outcomes(shared, first.relevant_Q[_places(first, shared)], stacked.mean(0), first.chance)
+                places = _places(first, shared)
+                averaged[language] = replace(
+                    first, query_Q=shared, relevant_Q=first.relevant_Q[places], values_QM=stacked.mean(0), asked_Q=first.asked_Q[places]
+                )
     return averaged
 
 
@@ -123,7 +135,7 @@ class Paired:
 
 
 def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paired:
-    """Align two systems on the queries that both have, in the languages asked for that both have."""
+    """Align two systems on the queries that both have, in the languages asked for that both have. Equal ids of other data do not match."""
     paired = Paired({}, {}, {}, 0, 0)
     num_queries = unmatched = 0
     for language in languages:
@@ -132,6 +144,7 @@ def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paire
             unmatched += sum(len(side.query_Q) for side in (a, b) if side is not None)
             continue
         shared = a.query_Q if np.array_equal(a.query_Q, b.query_Q) else np.intersect1d(a.query_Q, b.query_Q)
+        shared = shared[is_same(a.asked_Q[_places(a, shared)], b.asked_Q[_places(b, shared)])]
         unmatched += len(a.query_Q) + len(b.query_Q) - 2 * len(shared)
         if len(shared):
             in_a, in_b = _places(a, shared), _places(b, shared)
@@ -139,6 +152,11 @@ def pair(first: Languages, second: Languages, languages: Iterable[str]) -> Paire
             paired.relevant[language] = a.relevant_Q[in_a]
             num_queries += len(shared)
     return Paired(paired.first, paired.second, paired.relevant, num_queries, unmatched)
+
+
+def is_same(first_Q: Names, second_Q: Names) -> npt.NDArray[np.bool_]:
+    """Whether rows of one query id are of one question, [Q]; where a row does not say, they are taken to be."""
+    return np.asarray((first_Q == second_Q) | (first_Q == 0) | (second_Q == 0))
 
 
 def relevant_ids(outcomes: Languages, languages: Iterable[str]) -> dict[str, Strings]:

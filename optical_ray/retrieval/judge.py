@@ -23,6 +23,7 @@ from optical_ray.errors import DataError
 from optical_ray.retrieval.collection import Collection, Ranked
 from optical_ray.retrieval.document_names import DocumentNames
 from optical_ray.retrieval.intervals import Floats
+from optical_ray.retrieval.questions import name_candidates, name_question
 from optical_ray.runs.schemas import QUERIES
 
 SEVERAL_LANGUAGES = "mul"
@@ -95,6 +96,9 @@ class Judge:
                     f"{collection.task} {collection.name}: query {query!r} has no relevant document among the {len(collection.documents)} "
                     "candidates; a query that cannot be answered measures nothing: leave it out"
                 )
+        queries = collection.queries
+        self._asked = list(map(name_question, queries.texts, queries.languages, grades))
+        self._among = name_pools(collection)
         self.offsets_Q = np.concatenate([[0], np.cumsum([len(pairs) for pairs in found], dtype=np.int64)]).astype(np.int64)
         self.relevant_R = np.array([place for pairs in found for place, _ in pairs], dtype=np.int64)
         self.grade_R = np.array([grade for pairs in found for _, grade in pairs], dtype=np.int64)
@@ -131,6 +135,8 @@ class Judge:
             "AP@20": measured.ap20_Q.astype(np.float32),
             "nDCG@10": measured.ndcg10_Q.astype(np.float32),
             "R@100": measured.r100_Q.astype(np.float32),
+            "asked": self._asked,
+            "among": self._among,
             "top_candidate_id": list(self.names.ids(ranked.top_QK[:, 0])),
         }
         return pa.table(columns, schema=QUERIES)
@@ -142,6 +148,14 @@ class Judge:
                 f"{self.collection.task} {self.collection.name}: the ranking was made for {len(ranked.relevant_R)} relevant documents of "
                 f"{len(ranked.offsets_Q) - 1} queries; these judgements have {len(self.relevant_R)} of {len(self.offsets_Q) - 1}, or others"
             )
+
+
+def name_pools(collection: Collection) -> list[int]:
+    """What each query is looked for among: all documents, or its own candidates of them."""
+    documents = collection.documents.fingerprint
+    if collection.candidates is None:
+        return [name_candidates([documents])] * len(collection.queries)
+    return [name_candidates([documents, *sorted(collection.candidates.get(query, ()))]) for query in collection.queries.ids]
 
 
 def judge(collection: Collection, ranked: Ranked, system: str, scorer: str) -> pa.Table:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from optical_ray.retrieval.questions import name_candidates, name_question
 from optical_ray.retrieval.tasks import TASK, BitextTask
 from optical_ray.runs.schemas import QUERIES
 
@@ -44,6 +45,11 @@ def query_rows(task: BitextTask, scores_QC: Tensor, system: str, scorer: str) ->
         "AP@20": np.where(rank <= 20, 1 / rank, 0).astype(np.float32),
         "nDCG@10": np.where(rank <= 10, 1 / np.log2(1 + rank), 0).astype(np.float32),
         "R@100": (rank <= 100).astype(np.float32),
+        "asked": [
+            name_question(text, task.language, {str(task.candidates[place]): 1})
+            for text, place in zip(task.query_texts, task.gold, strict=True)
+        ],
+        "among": [name_candidates(task.candidate_texts)] * count,
         "top_candidate_id": [str(task.candidates[i]) for i in top],
     }
     return pa.table(columns, schema=QUERIES)

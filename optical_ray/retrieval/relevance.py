@@ -19,6 +19,7 @@ from optical_ray.config import Config
 from optical_ray.data.relevance.table import RelevanceData
 from optical_ray.encoders.interaction import Scorer, TokenClouds
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, Strings
+from optical_ray.retrieval.questions import name_candidates, name_question
 from optical_ray.retrieval.search.scoring import Seekers, score_block
 from optical_ray.runs.schemas import QUERIES
 from optical_ray.seeding import derive_seed
@@ -141,6 +142,11 @@ def outcome_rows(task: RelevanceTask, outcome: RelevanceOutcome, system: str, sc
         "AP@20": outcome.ap20_Q.astype(np.float32),
         "nDCG@10": outcome.ndcg10_Q.astype(np.float32),
         "R@100": outcome.r100_Q.astype(np.float32),
+        "asked": [
+            name_question(text, "en", {str(task.candidates[place]): 1 for place in np.flatnonzero(relevant_C)})
+            for text, relevant_C in zip(task.query_texts, task.relevant_QC, strict=True)
+        ],
+        "among": [name_candidates(task.candidate_texts)] * count,
         "top_candidate_id": [str(task.candidates[place]) for place in outcome.top_Q],
     }
     return pa.table(columns, schema=QUERIES)

@@ -68,7 +68,7 @@ def task_rows(tasks: Sequence[TaskConfig], lineup: Lineup, store: Store) -> pa.T
 def _reference_rows(collections: Sequence[Collection], systems: Sequence[System], lineup: Lineup, store: Store) -> pa.Table:
     described = describe_lineup(replace(lineup, model=lineup.documents, swap=False, query_centre=None, document_centre=None), systems)
     data = {collection.name: describe_collection(collection) for collection in collections}
-    inputs: dict[str, Any] = {"task": collections[0].task, "fingerprint": identify(data, described, DEPTH)}
+    inputs: dict[str, Any] = {"task": collections[0].task, "fingerprint": identify(data, described, DEPTH), "columns": QUERIES.names}
 
     def fill(scratch: Path) -> None:
         rows = [outcome.rows() for outcome in evaluate(collections, systems)]

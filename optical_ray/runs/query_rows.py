@@ -13,7 +13,7 @@ from optical_ray.runs.schemas import QUERIES
 
 COLUMNS = [name for name in QUERIES.names if name != "top_candidate_id"]  # the largest column, and no statistic needs it
 TEXT_COLUMNS = [name for name in COLUMNS if pa.types.is_string(QUERIES.field(name).type)]
-YOUNGER = ("collection", "R@100")
+YOUNGER = ("collection", "R@100", "asked", "among")
 """Columns that files of this format version may lack."""
 
 
@@ -32,7 +32,7 @@ def read_query_rows(path: Path) -> pa.Table:
     """Per-query rows, schema ROWS.
 
     A file without `collection` gets `<query language>-<document language>`, as bitext rows are named; one without `R@100` gets it where one
-    candidate is relevant (1 up to rank 100) and null elsewhere.
+    candidate is relevant (1 up to rank 100) and null elsewhere. `asked` and `among` cannot be told from the rest: null.
 
     Raises:
         RunFolderError: the file cannot be read, a column is missing or of another type.
@@ -50,6 +50,9 @@ def read_query_rows(path: Path) -> pa.Table:
         if "R@100" not in found:
             near = pc.cast(pc.less_equal(table["rank"].fill_null(2**31 - 1), 100), pa.float32())
             table = table.append_column("R@100", pc.if_else(pc.equal(table["num_relevant"], 1), near, pa.scalar(None, pa.float32())))
+        for name in ("asked", "among"):
+            if name not in found:
+                table = table.append_column(name, pa.nulls(table.num_rows, pa.int64()))
         return table.select(COLUMNS).cast(ROWS)
     except (OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None

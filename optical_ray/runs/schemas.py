@@ -29,6 +29,8 @@ QUERIES = pa.schema(
         pa.field("AP@20", pa.float32(), nullable=False),  # divided by min(relevant, 20), as XTREME-R does
         pa.field("nDCG@10", pa.float32(), nullable=False),  # gains are the grades
         pa.field("R@100", pa.float32()),  # share of the relevant candidates up to rank 100; null: written before it was kept
+        pa.field("asked", pa.int64()),  # names the query's text and judgements; null: written before it was kept (retrieval/questions.py)
+        pa.field("among", pa.int64()),  # likewise, its candidates
         pa.field("top_candidate_id", pa.string(), nullable=False),
     ]
 )

@@ -1,5 +1,7 @@
 """Evaluation folders with ranks made by hand."""
 
+import zlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +12,7 @@ from optical_ray.runs.schemas import FORMAT_VERSION, QUERIES
 
 def rows(
     ranks, *, system="student", scorer="maxsim", task="tatoeba", query_language="sw", document_language="en", collection=None, split="test",
-    candidates=100, names=None, asks=None,
+    candidates=100, names=None, asks=None, asked=None, among=1,
 ):  # fmt: skip
     """One row for each rank; None: not found."""
     count = len(ranks)
@@ -33,6 +35,8 @@ def rows(
         "AP@20": np.where(found <= 20, 1 / found, 0),
         "nDCG@10": np.where(found <= 10, 1 / np.log2(1 + found), 0),
         "R@100": np.where(found <= 100, 1.0, 0.0),
+        "asked": [zlib.crc32(name.encode()) + 1 for name in names] if asked is None else asked,
+        "among": [among] * count,
         "top_candidate_id": ["c"] * count,
     }
     return pa.table(columns, schema=QUERIES)

@@ -1,6 +1,7 @@
 """Averages against plain Python, the groups of languages, alignment of systems."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,9 @@ from optical_ray.retrieval.intervals import QueryBootstrap
 
 
 def outcomes(ids, values):
-    return Outcomes(
-        np.array(ids), np.array([f"en-{name}" for name in ids]), np.array(values, dtype=float)[:, None].repeat(len(MEASURES), 1), 1 / 300
-    )
+    relevant = np.array([f"en-{name}" for name in ids])
+    values_QM = np.array(values, dtype=float)[:, None].repeat(len(MEASURES), 1)
+    return Outcomes(np.array(ids), relevant, values_QM, np.zeros(len(ids), np.int64), 1, 1 / 300)
 
 
 def test_the_mean_of_a_group_is_the_mean_of_its_languages_means(planted_run, planted_analysis):
@@ -125,6 +126,13 @@ def test_pairing_aligns_by_query_and_counts_what_it_leaves_out():
     assert paired.first["fr"][:, 0].tolist() == [2, 3] and paired.second["fr"][:, 0].tolist() == [20, 30]
     assert (paired.num_queries, paired.unmatched) == (2, 3)
     assert paired.relevant["fr"].tolist() == ["en-b", "en-c"]
+
+
+def test_equal_ids_of_other_data_do_not_pair():
+    first, second = ({"fr": replace(outcomes(["a", "b", "c"], [1, 2, 3]), asked_Q=np.array(asked))} for asked in ([5, 6, 7], [5, 8, 0]))
+    paired = pair(first, second, ["fr"])
+    assert (paired.num_queries, paired.unmatched) == (2, 2)
+    assert paired.first["fr"][:, 0].tolist() == [1, 3]
 
 
 def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a_miss(planted_run):

@@ -167,7 +167,22 @@ def test_other_candidates_are_said(tmp_path):
     a = write_evaluation(tmp_path / "a", rows([1, 2]))
     b = write_evaluation(tmp_path / "b", rows([1, 2], candidates=1000))
     (note,) = compare(a, b).notes
-    assert note == "tatoeba: a and b did not search among the same candidates (sw: a random order finds 0.001 or 0.01 at rank 1)."
+    assert note == (
+        "tatoeba: a and b did not search among the same candidates (sw: a random order finds 0.001 or 0.01 at rank 1): part of the "
+        "difference may be theirs."
+    )
+    others = write_evaluation(tmp_path / "c", rows([1, 2], among=2), rows([1, 2], query_language="ha", among=2))
+    (note,) = compare(write_evaluation(tmp_path / "d", rows([1, 2]), rows([1, 2], query_language="ha")), others).notes
+    assert "(ha; sw)" in note, "as many, but not the same"
+    assert compare(a, write_evaluation(tmp_path / "e", rows([1, 2], among=None))).notes == (), "of earlier days: not known"
+
+
+def test_equal_ids_of_other_data_are_no_pair(tmp_path):
+    a = write_evaluation(tmp_path / "a", rows([1, 2], asked=[11, 12]))
+    b = write_evaluation(tmp_path / "b", rows([1, 2], asked=[11, 13]))
+    with pytest.raises(RunFolderError, match=r"query q001 \(sw\) has another text, or other judgements, in the other \(1 of 2 do\)"):
+        compare(a, b)
+    assert compare(a, write_evaluation(tmp_path / "c", rows([1, 2], asked=[11, None]))).rows, "of earlier days: ids must do"
 
 
 def test_different_splits_are_refused_and_one_can_be_chosen(tmp_path):

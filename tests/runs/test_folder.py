@@ -81,7 +81,7 @@ def test_query_rows_have_the_schema_or_are_not_written(tmp_path):
         trial.write_queries(pa.table({"system": ["student"]}))
     assert not trial.queries.exists()
     row = {name: ["x"] for name in QUERIES.names} | {"rank": [1], "num_relevant": [1], "num_candidates": [9], "AP": [1.0], "AP@20": [1.0]}
-    trial.write_queries(pa.table(row | {"nDCG@10": [1.0], "R@100": [1.0]}))
+    trial.write_queries(pa.table(row | {"nDCG@10": [1.0], "R@100": [1.0], "asked": [7], "among": [9]}))
     assert pq.read_schema(trial.queries).equals(QUERIES)
 
 

@@ -11,7 +11,8 @@ from optical_ray.runs.schemas import QUERIES
 ROW = {
     "system": "student", "task": "bitext", "collection": "sw-en", "split": "test", "scorer": "maxsim", "query_language": "sw",
     "document_language": "en", "query_id": "q", "relevant_id": "e", "rank": 1, "num_relevant": 1, "num_candidates": 300, "AP": 1.0,
-    "AP@20": 1.0, "nDCG@10": 1.0, "R@100": 1.0, "top_candidate_id": "e",
+    "AP@20": 1.0, "nDCG@10": 1.0, "R@100": 1.0, "asked": 7, "among": 9,
+    "top_candidate_id": "e",
 }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def test_a_file_of_earlier_days_gets_what_follows_from_the_rest(tmp_path):
     assert found.schema.equals(ROWS)
     assert found["collection"].to_pylist() == ["sw-en", "sw-en", "sw-en", "ha-en"]
     assert found["R@100"].to_pylist() == [1.0, 0.0, 0.0, None]
+    assert found["asked"].to_pylist() == found["among"].to_pylist() == [None] * 4
 
 
 def test_what_cannot_be_read_is_one_clear_line(tmp_path):
