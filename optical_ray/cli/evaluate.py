@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,25 @@ TRANSLATIONS = "translations.tsv"
 TABLE_COLUMNS = 132  # of the result in a log file
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What writing the rows of an evaluation told."""
+
+    seconds: dict[str, float]
+    """By system."""
+    unscored: dict[str, int]
+    """Queries that `system.scorer` gives no number for; those with none are left out."""
+    agreed: int | None
+    """Values of the TREC files that trec_eval's code agrees on; None without files."""
+
+
 def evaluate_model(options: argparse.Namespace) -> None:
     """Read the task, rank with every system, write what was found whole or not at all, and print it."""
     console = make_console(TABLE_COLUMNS)
     started = time.monotonic()
     resources = _resources(options)
     torch.set_num_threads(resources.threads)
-    store, out = Store(options.store), options.out.absolute()
+    store, out = Store(options.store), options.out.resolve()  # a link stays one: what it points to is written
     _check_out(out)
     with status_line(console, "read") as show:
         lineup = make_lineup(options, store, show)
@@ -94,7 +106,7 @@ def evaluate_model(options: argparse.Namespace) -> None:
             with _sweep(options, resources, console) as (sweep, each):
                 systems = replace(lineup, each=each).build(options.systems)
                 with status_line(console, "evaluate") as show:
-                    seconds, agreed = _write_rows(scratch, collections, systems, options, sweep, show)
+                    written = _write_rows(scratch, collections, systems, options, sweep, show)
                 averages = average_rows(scratch / ROWS)
             write_averages(scratch / SUMMARY, averages)
             if lineup.translations is not None:
@@ -112,8 +124,9 @@ def evaluate_model(options: argparse.Namespace) -> None:
                 "depth": options.depth,
                 "rules": RULES,
                 "resources": resources.to_dict(),
-                "agreed_with_trec_eval": agreed,
-                "seconds": {"all": round(time.monotonic() - started, 3), **seconds},
+                "agreed_with_trec_eval": written.agreed,
+                "queries_without_scores": written.unscored,
+                "seconds": {"all": round(time.monotonic() - started, 3), **written.seconds},
                 "provenance": describe_provenance(),
             }
             write_json(scratch / EVALUATION, facts)
@@ -121,8 +134,16 @@ def evaluate_model(options: argparse.Namespace) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _print(console, out, averages)
-    if agreed is not None:
-        console.print(f"TREC files: {out / RUNS}; trec_eval's code agrees on {agreed:,} values", soft_wrap=True, highlight=False)
+    for system, count in written.unscored.items():
+        console.print(
+            f"{system}: {count:,} queries for which no document's score is a number, counted as not found; an encoder gives NaN, or they "
+            "hold no token",
+            style="bold red",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if written.agreed is not None:
+        console.print(f"TREC files: {out / RUNS}; trec_eval's code agrees on {written.agreed:,} values", soft_wrap=True, highlight=False)
     console.print(f"Evaluation: {out}", soft_wrap=True, highlight=False)
 
 
@@ -193,13 +214,10 @@ def _sweep(options: argparse.Namespace, resources: Resources, console: Console) 
 
 def _write_rows(
     folder: Path, collections: Sequence[Collection], systems: Sequence[System], options: argparse.Namespace, sweep: Sweep, show: Progress
-) -> tuple[dict[str, float], int | None]:
-    """Rows and, where they are asked for, TREC files as rankings come.
-
-    Returns:
-        Seconds by system, and how many values of the TREC files trec_eval's code agrees on; None without files.
-    """
+) -> Written:
+    """Rows and, where they are asked for, TREC files as rankings come."""
     seconds: dict[str, float] = {}
+    unscored: dict[str, int] = {}
     biases: list[BiasRow] = []
     agreed = 0
     if options.run_files:
@@ -210,8 +228,10 @@ def _write_rows(
             rows = outcome.rows()
             writer.write_table(rows)
             seconds[outcome.system.name] = round(seconds.get(outcome.system.name, 0.0) + outcome.seconds, 3)
+            tag = f"{outcome.system.name}.{outcome.scorer}"
+            if count := outcome.ranked.num_unscored:
+                unscored[tag] = unscored.get(tag, 0) + count
             if options.run_files:
-                tag = f"{outcome.system.name}.{outcome.scorer}"
                 run = folder / RUNS / f"{outcome.collection.name}.{tag}.run"
                 write_run(run, outcome.collection, outcome.ranked, tag, outcome.judge.names)
                 show(f"{tag}: compared with trec_eval")
@@ -221,7 +241,7 @@ def _write_rows(
                 biases += [BiasRow(outcome.collection.name, outcome.system.name, outcome.scorer, bias) for bias in found]
     if biases:
         write_biases(folder / BIAS, biases)
-    return seconds, agreed if options.run_files else None
+    return Written(seconds, unscored, agreed if options.run_files else None)
 
 
 def _check_out(out: Path) -> None:
@@ -268,9 +288,15 @@ def _count(data: dict[str, dict[str, Any]]) -> str:
 
 
 def _print_skipped(console: Console, data: dict[str, dict[str, Any]]) -> None:
-    total: dict[str, int] = {}
-    for found in data.values():
-        for reason, count in found["skipped"].items():
-            total[reason] = total.get(reason, 0) + count
-    for reason, count in total.items():
-        console.print(f"Left out: {count:,} x {reason}", highlight=False)
+    """What was left out: of each search, since searches that share documents or judgements count the same ones."""
+    for reason in dict.fromkeys(reason for found in data.values() for reason in found["skipped"]):
+        counts = [found["skipped"][reason] for found in data.values() if reason in found["skipped"]]
+        least, most = min(counts), max(counts)
+        count = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+        where = "" if len(data) == 1 else f", in {'each' if len(counts) == len(data) else len(counts)} of {len(data)} searches"
+        console.print(f"Left out: {count} x {reason}{where}", highlight=False)
+    if missing := sum(found["without_candidates"] for found in data.values()):
+        asked = sum(found["queries"] for found in data.values())
+        console.print(
+            f"Counted as not found: {missing:,} of {asked:,} queries, which the run to re-rank has no document for", highlight=False
+        )

@@ -121,3 +121,10 @@ class Ranked:
     num_candidates_Q: NDArray[np.int64]
     exact: bool
     """Whether `rank_R` is known beyond K."""
+
+    @property
+    def num_unscored(self) -> int:
+        """Queries with candidates of which none has a score that is a number."""
+        if self.scores_QK.shape[1] == 0:
+            return 0
+        return int(((self.num_candidates_Q > 0) & ~np.isfinite(self.scores_QK[:, 0])).sum())

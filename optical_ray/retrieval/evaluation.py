@@ -56,6 +56,7 @@ def describe_collection(collection: Collection) -> dict[str, Any]:
         "query_languages": sorted(set(queries.languages)),
         "document_languages": list(collection.documents.languages),
         "reranks": collection.candidates is not None,
+        "without_candidates": 0 if collection.candidates is None else sum(not collection.candidates.get(query) for query in queries.ids),
         "skipped": dict(collection.skipped),
         "fingerprint": fingerprint({"queries": digest.hexdigest(), "documents": collection.documents.fingerprint}),
     }

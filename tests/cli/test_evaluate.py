@@ -14,6 +14,8 @@ from sentences import OBJECTS, SUBJECTS, VERBS, translate
 from transformers import AutoTokenizer
 
 from optical_ray.cli import main
+from optical_ray.cli.evaluate import _print_skipped
+from optical_ray.cli.progress import make_console
 from optical_ray.encoders.student import Student, StudentConfig
 from optical_ray.encoders.student_folder import save_student
 from optical_ray.recipe import Resources
@@ -241,6 +243,42 @@ def test_what_was_skipped_is_counted_and_printed(tmp_path, capsys):
     assert "Left out: 1 x judgement of an unknown document" in capsys.readouterr().out
     facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [found["skipped"] for found in facts["collections"].values()] == [{"judgement of an unknown document": 1}]
+
+
+def test_what_searches_share_is_not_counted_twice(tmp_path, capsys):
+    data = {"a": {"skipped": {"empty document": 3, "empty query": 1}}, "b": {"skipped": {"empty document": 3, "empty query": 2}}}
+    data["c"] = {"skipped": {"empty document": 3}}
+    _print_skipped(make_console(), {name: found | {"without_candidates": 0, "queries": 9} for name, found in data.items()})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["Left out: 3 x empty document, in each of 3 searches", "Left out: 1 to 2 x empty query, in 2 of 3 searches"]
+
+
+def test_queries_that_a_run_does_not_rank_are_counted(task, tmp_path, capsys):
+    (tmp_path / "first.run").write_text("sw0 Q0 d0 1 1.0 x\nsw1 Q0 d0 1 1.0 x\n")
+    assert run(task, tmp_path / "out", "none", "--systems", "random", "--candidates", tmp_path / "first.run") == 0
+    assert "Counted as not found: 10 of 12 queries, which the run to re-rank has no document for" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [found["without_candidates"] for found in facts["collections"].values()] == [10]
+
+
+def test_a_model_of_nan_is_called_out(task, world, tmp_path, capsys):
+    model = Student(make_bert(vocab_size=200), torch.nn.Linear(16, 32), torch.randn(32)).eval()
+    torch.nn.init.constant_(model.projection.weight, torch.nan)
+    save_student(model, AutoTokenizer.from_pretrained(world.teacher), StudentConfig(), tmp_path / "broken")
+    options = ("--documents", world.teacher, "--systems", "student,random")
+    assert run(task, tmp_path / "out", tmp_path / "broken", *options) == 0
+    assert "student.maxsim: 12 queries for which no document's score is a number" in capsys.readouterr().out
+    unscored = json.loads((tmp_path / "out" / "evaluation.json").read_text())["queries_without_scores"]
+    assert unscored == {"student.maxsim": 12, "student.maxsim-symmetric": 12, "student.pooled": 12}
+
+
+def test_a_link_stays_a_link(task, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "out").symlink_to("there")
+    assert run(task, tmp_path / "out", "none", "--systems", "random") == 0
+    assert run(task, tmp_path / "out", "none", "--systems", "random", "--force") == 0
+    assert (tmp_path / "out").is_symlink() and (tmp_path / "there" / "evaluation.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "there"]
 
 
 def test_kept_encodings_are_used_by_the_next_evaluation(task, student, world, tmp_path):
