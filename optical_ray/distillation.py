@@ -34,7 +34,7 @@ from optical_ray.runs.schemas import TrialStatus
 from optical_ray.seeding import derive_seed
 from optical_ray.stages import Stages, prepare
 from optical_ray.training.centres import LanguageCentres
-from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint
+from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint, sound_checkpoint
 from optical_ray.training.loop import Hooks, Report, train
 from optical_ray.training.objectives import Distillation
 from optical_ray.training.parallel import Parallel
@@ -101,7 +101,7 @@ def distil_worker(
     facts: dict[str, float] = {}
     if parallel.is_main:
         mend_best(folder.checkpoint)
-    path = latest_checkpoint(folder.checkpoint)
+    path = sound_checkpoint(folder.checkpoint)
     if path is None:
         teacher = stages.centre
         centre_D = torch.from_numpy(teacher.centre)

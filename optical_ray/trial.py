@@ -37,11 +37,7 @@ from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now, write_table
 from optical_ray.runs.provenance import record_start
 from optical_ray.runs.schemas import QUERIES, TrialStatus
 from optical_ray.stages import Stages, prepare
-from optical_ray.training.checkpoint import (
-    checkpoint_to_evaluate,
-    drop_optimizer,
-    latest_checkpoint,
-)
+from optical_ray.training.checkpoint import checkpoint_to_evaluate, drop_optimizer
 from optical_ray.training.loop import Report
 from optical_ray.training.parallel import Parallel
 
@@ -205,8 +201,7 @@ def _run_stages(
         distil(recipe, resources, store, folder, on_report)
         update(**clock.lap("train"))
         path = checkpoint_to_evaluate(folder.checkpoint, recipe.training.evaluate_checkpoint)
-        last = latest_checkpoint(folder.checkpoint)
-        assert path is not None and last is not None, "a finished training leaves a checkpoint"
+        assert path is not None, "a finished training leaves a checkpoint"
         evaluator = make_evaluator(recipe, stages, "test", stages.load_teacher(resources.device))
         write_table_once(run.tasks / f"{TASK}.parquet", task_texts(evaluator.tasks))
         student = load_student(path).to(resources.device)
@@ -219,7 +214,7 @@ def _run_stages(
         folder.write_queries(pa.concat_tables(rows))
         write_json(folder.artifacts, sorted(store.used))
         finished = update(state="finished", **clock.lap("evaluate"))
-        drop_optimizer(last)  # last: a trial that is not finished needs it to continue
+        drop_optimizer(folder.checkpoint)  # last: a trial that is not finished needs it to continue
         return finished
     except KeyboardInterrupt:
         update(state="stopped", **clock.lap("train"))

@@ -5,7 +5,7 @@ With P parameters of a student, stored as float32:
     student     4 P, and the tokenizer beside it
     optimizer   8 P: AdamW keeps two moments of each parameter
     finished    2 students: that of the last step, and that of the best validation
-    running     2 x (student + optimizer) while a checkpoint replaces the one before, and 2 students while the best is replaced
+    running     3 x (student + optimizer) while a checkpoint is written beside the two before it, and 2 students while the best is replaced
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def forecast_trial(recipe: Recipe) -> TrialDisk | None:
     if recipe.training.max_steps == 0:
         return TrialDisk(parameters, student, student + TRIAL_BYTES, student + MOMENTS * FLOAT_BYTES * parameters + TRIAL_BYTES)
     optimizer = MOMENTS * FLOAT_BYTES * parameters
-    return TrialDisk(parameters, student, 2 * student + TRIAL_BYTES, 2 * (student + optimizer) + 2 * student + TRIAL_BYTES)
+    return TrialDisk(parameters, student, 2 * student + TRIAL_BYTES, 3 * (student + optimizer) + 2 * student + TRIAL_BYTES)
 
 
 def forecast_sweep(trials: Sequence[tuple[Recipe, int]], concurrent: int, keep_best: int | None = None) -> SweepDisk:

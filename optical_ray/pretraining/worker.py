@@ -18,7 +18,7 @@ from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder
 from optical_ray.seeding import derive_seed
-from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint
+from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint, sound_checkpoint
 from optical_ray.training.loop import Hooks, Report, train
 from optical_ray.training.masked_lm import MaskedLM
 from optical_ray.training.masked_lm_validation import HeldOut, hold_out, losses_by_language, validation_metrics
@@ -61,7 +61,7 @@ def pretrain_worker(
     facts: dict[str, float] = {}
     if parallel.is_main:
         mend_best(folder.checkpoint)
-    path = latest_checkpoint(folder.checkpoint)
+    path = sound_checkpoint(folder.checkpoint)
     if path is None:
         state = start_training(begin(recipe, tokenizer).to(parallel.device), config.training)
         resumed_from = None

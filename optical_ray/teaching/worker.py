@@ -26,7 +26,7 @@ from optical_ray.runs.folder import TrialFolder
 from optical_ray.teaching.model import build_teacher, describe_texts, read_forms, restore_teacher, save_teacher
 from optical_ray.teaching.recipe import TeacherRecipe
 from optical_ray.teaching.verdict import TeacherEvaluator, make_evaluator
-from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint
+from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint, sound_checkpoint
 from optical_ray.training.loop import Hooks, Report, train
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.relevance import Relevance
@@ -90,7 +90,7 @@ def teach_worker(
     texts = describe_texts(recipe.model, stages.init)
     if parallel.is_main:
         mend_best(folder.checkpoint)
-    path = latest_checkpoint(folder.checkpoint)
+    path = sound_checkpoint(folder.checkpoint)
     if path is None:
         model = build_teacher(recipe.model, stages.init, tokenizer, recipe.seed)
         state = start_training(model.to(parallel.device), recipe.training)

@@ -1,4 +1,7 @@
-"""Checkpoints: `checkpoint/step-00000200/`, whole or not at all. The newest whole one is where a killed trial continues.
+"""Checkpoints: `checkpoint/step-00000200/`, whole or not at all. The newest sound one is where a killed trial continues.
+
+The one before the newest is kept until the next: every file's checksum lies beside it, and where one does not agree (a disk that lied, a
+machine that lost its power) the training goes on from the older one.
 
 `checkpoint/best/` is a copy of the one with the best validation, without its optimiser. It is written after the one that it copies, which
 stays until the next: so a kill in between is mended from there (`mend_best`), and the best never comes from steps that are to be redone.
@@ -9,8 +12,10 @@ No random state is kept: every use of randomness in the loop is seeded by its st
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +30,15 @@ from optical_ray.training.centres import LanguageCentres
 from optical_ray.training.config import TrainingConfig
 from optical_ray.training.state import Best, M, TrainingState, start_training
 
+log = logging.getLogger(__name__)
+
 CENTRES = "language_centres.safetensors"
+CHECKSUM_BYTES = 2**20
+"""Read at a time."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState[M], save_model: Callable[[M, Path], None], facts: dict[str, float]) -> Path:
-    """Write the checkpoint of `state.step` beside the older ones, then drop those; the best one is kept apart.
+    """Write the checkpoint of `state.step` beside the one before it, then drop all others; the best one is kept apart.
 
     Args:
         folder: Of the training's checkpoints.
@@ -52,20 +61,22 @@ def save_checkpoint(folder: Path, state: TrainingState[M], save_model: Callable[
         "skipped": state.skipped,
         "best": None if state.best is None else state.best._asdict(),
         "facts": facts,
+        "checksums": {path.relative_to(scratch).as_posix(): _checksum(path) for path in sorted(scratch.rglob("*")) if path.is_file()},
     }
     write_json(scratch / POSITION, position)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     mend_best(folder)
-    for older in folder.iterdir():
-        if older not in (target, folder / BEST):
-            shutil.rmtree(older)
+    before = [path for path in sorted(folder.glob("step-*")) if path.name < target.name][-1:]
+    for other in folder.iterdir():
+        if other not in (target, *before, folder / BEST):
+            shutil.rmtree(other)
     return target
 
 
 def mend_best(folder: Path) -> None:
-    """Make `best/` a copy of the newest checkpoint, if that is the best one and no copy is there."""
-    newest = latest_checkpoint(folder)
+    """Make `best/` a copy of the newest sound checkpoint, if that is the best one and no copy is there."""
+    newest = sound_checkpoint(folder)
     if newest is None:
         return
     best = _read_position(newest)["best"]
@@ -85,6 +96,35 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint, or None."""
     found = [path for path in sorted(folder.glob("step-*")) if (path / POSITION).is_file()] if folder.is_dir() else []
     return found[-1] if found else None
+
+
+def sound_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint whose files are what was written, or None; those that are damaged are named in the log."""
+    for path in sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else ():
+        if not (path / POSITION).is_file():
+            continue
+        if not (damaged := _damaged_files(path)):
+            return path
+        log.warning("event=damaged_checkpoint path=%s files=%s", path, ",".join(damaged))
+    return None
+
+
+def _damaged_files(checkpoint: Path) -> list[str]:
+    """Names of the files that are missing, or not what was written."""
+    try:
+        checksums = _read_position(checkpoint).get("checksums", {})  # {}: written before they were kept
+    except (OSError, ValueError):
+        return [POSITION]
+    return [name for name, expected in checksums.items() if not (checkpoint / name).is_file() or _checksum(checkpoint / name) != expected]
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32, which costs a tenth of the writing; it tells damage, not malice."""
+    checksum = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(CHECKSUM_BYTES):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def step_of(checkpoint: Path) -> int:
@@ -117,9 +157,13 @@ def load_checkpoint(
     return state, dict(position["facts"])
 
 
-def drop_optimizer(path: Path) -> None:
-    """Forget the optimiser's state of a finished trial: two thirds of its disk."""
-    (path / OPTIMIZER).unlink(missing_ok=True)
+def drop_optimizer(folder: Path) -> None:
+    """Forget what a finished training would go on from: the optimiser's state, two thirds of its disk, and all but the last checkpoint."""
+    found = sorted(folder.glob("step-*"))
+    for path in found[-1:]:
+        (path / OPTIMIZER).unlink(missing_ok=True)
+    for path in found[:-1]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole or not at all: the last checkpoint, and the best."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from optical_ray.training.checkpoint import (
     load_checkpoint,
     mend_best,
     save_checkpoint,
+    sound_checkpoint,
 )
 from optical_ray.training.config import TrainingConfig
 from optical_ray.training.state import Best, start_training
@@ -59,12 +61,12 @@ def test_a_resumed_training_reads_no_more_at_once_than_memory_held_before(tmp_pa
     assert load_checkpoint(path, load_student, CONFIG.override({"micro_groups": asked}))[0].micro_groups == expected
 
 
-def test_the_newest_is_kept_and_the_best_apart_without_its_optimiser(tmp_path, tokenizer):
+def test_the_newest_two_are_kept_and_the_best_apart_without_its_optimiser(tmp_path, tokenizer):
     save(tmp_path, tokenizer, 1, Best(1, 0.2))
     save(tmp_path, tokenizer, 2, Best(2, 0.6))
     (tmp_path / ".step-00000009.scratch").mkdir()
     newest = save(tmp_path, tokenizer, 3, Best(2, 0.6))
-    assert {path.name for path in tmp_path.iterdir()} == {"step-00000003", "best"}
+    assert {path.name for path in tmp_path.iterdir()} == {"step-00000002", "step-00000003", "best"}
     assert latest_checkpoint(tmp_path) == newest
     assert not (tmp_path / "best" / "optimizer.pt").exists()
     assert json.loads((tmp_path / "best" / "position.json").read_text())["best"] == {"step": 2, "objective": 0.6}
@@ -124,11 +126,55 @@ def test_a_folder_without_its_position_is_no_checkpoint(tmp_path, tokenizer):
 
 
 def test_a_finished_trial_forgets_its_optimiser_and_keeps_its_student(tmp_path, tokenizer):
-    path = save(tmp_path, tokenizer, 1)
-    drop_optimizer(path)
-    drop_optimizer(path)
+    save(tmp_path, tokenizer, 1)
+    path = save(tmp_path, tokenizer, 2)
+    drop_optimizer(tmp_path)
+    drop_optimizer(tmp_path)
+    assert [path] == list(tmp_path.iterdir())
     assert not (path / "optimizer.pt").exists()
     assert load_student(path) is not None
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink], ids=["flipped", "cut", "gone"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "position.json", "1_Dense/model.safetensors"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(name, damage, tmp_path, tokenizer, caplog):
+    older = save(tmp_path, tokenizer, 1, Best(1, 0.2))
+    newest = save(tmp_path, tokenizer, 2, Best(1, 0.2))
+    assert sound_checkpoint(tmp_path) == newest
+    if name == "position.json" and damage is not Path.unlink:
+        (newest / name).write_text("{")
+    else:
+        damage(newest / name)
+    mend_best(tmp_path)
+    assert sound_checkpoint(tmp_path) == older
+    if not (name == "position.json" and damage is Path.unlink):  # without it, it never was one
+        assert f"event=damaged_checkpoint path={newest} files={name}" in caplog.text
+    save(tmp_path, tokenizer, 3, Best(1, 0.2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "step-00000002", "step-00000003"]
+
+
+def test_steps_that_are_done_again_replace_what_was_damaged(tmp_path, tokenizer):
+    save(tmp_path, tokenizer, 1)
+    flip(save(tmp_path, tokenizer, 4) / "optimizer.pt")
+    redone = save(tmp_path, tokenizer, 3)
+    assert sound_checkpoint(tmp_path) == redone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_where_all_are_damaged_the_training_begins_anew(tmp_path, tokenizer):
+    flip(save(tmp_path, tokenizer, 1) / "optimizer.pt")
+    assert sound_checkpoint(tmp_path) is None
+    assert sound_checkpoint(tmp_path / "missing") is None
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path, tokenizer):
