@@ -35,6 +35,7 @@ from optical_ray.seeding import derive_seed
 from optical_ray.stages import Stages, prepare
 from optical_ray.training.centres import LanguageCentres
 from optical_ray.training.checkpoint import latest_checkpoint, load_checkpoint, mend_best, save_checkpoint, sound_checkpoint
+from optical_ray.training.faults import with_faults
 from optical_ray.training.loop import Hooks, Report, train
 from optical_ray.training.objectives import Distillation
 from optical_ray.training.parallel import Parallel
@@ -198,4 +199,5 @@ def distil_worker(
             checkpoint(state)
     taught = _taught(read(source, stages.plan, state.position, parallel.rank, parallel.workers), online, parallel.device)
     hooks = Hooks(validate, itemgetter(names.VALID_SUCCESS_AT_1), report, checkpoint, on_report, last_checkpoint)
-    train(state, taught, objective, recipe.training, parallel, recipe.seed, hooks, stages.plan.languages)
+    faulty = with_faults(objective, folder.path, folder.trial_id, parallel.rank, state.step)
+    train(state, taught, faulty, recipe.training, parallel, recipe.seed, hooks, stages.plan.languages)

@@ -47,3 +47,7 @@ class NumericsError(OpticalError):
 
 class TrialFailed(OpticalError):
     """A trial ended without its result; its status file says why."""
+
+
+class WorkerDied(OpticalError):
+    """A worker process of a training died; nothing is known to be wrong with the training itself."""

@@ -153,6 +153,12 @@ class Sweep:
     and which trials ASHA stops; each recipe reproduces all the same."""
     metric: str = VALID_SUCCESS_AT_1
     stop: StopRules = field(default_factory=StopRules)
+    restarts: int = 2
+    """How often, in one start of the sweep, a trial goes on from its checkpoint when its process, a worker or their node died. Then it has
+    failed. A trial that raises is not tried again: it would raise again."""
+    hang_minutes: float | None = 60.0
+    """A training without a report for so long is ended, and counts as one that died: where it hung stands in `trials/<id>/hang.txt`.
+    None: never."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -185,6 +191,10 @@ class Sweep:
         if self.metric != VALID_SUCCESS_AT_1:
             raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
         self._check_stop(where)
+        if not isinstance(self.restarts, int) or self.restarts < 0:
+            raise ConfigError(f"{where}: restarts={self.restarts!r}; expected 0 or more")
+        if self.hang_minutes is not None and (not isinstance(self.hang_minutes, int | float) or self.hang_minutes <= 0):
+            raise ConfigError(f"{where}: hang_minutes={self.hang_minutes!r}; expected more than 0, or None")
         for part in self.parts:
             if isinstance(part, SearchPart) and part.sampler not in get_args(Sampler):
                 raise ConfigError(f"{where}, part {part.name!r}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")

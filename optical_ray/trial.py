@@ -24,7 +24,7 @@ from optical_ray.artifacts import Store, write_json
 from optical_ray.distillation import distil_worker, make_evaluator
 from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.student_folder import load_student
-from optical_ray.errors import OpticalError, ResourceError
+from optical_ray.errors import OpticalError, ResourceError, WorkerDied
 from optical_ray.pretraining.artifact import Train, build_pretrained
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.retrieval.evaluate import BitextEvaluator
@@ -218,6 +218,9 @@ def _run_stages(
         return finished
     except KeyboardInterrupt:
         update(state="stopped", **clock.lap("train"))
+        raise
+    except WorkerDied as error:
+        update(state="stopped", error=str(error), **clock.lap("train"))
         raise
     except OpticalError as error:
         update(state="failed", error=str(error), **clock.lap("train"))

@@ -14,6 +14,7 @@ from ray import tune
 
 from optical_ray.artifacts import Store
 from optical_ray.errors import ResourceError
+from optical_ray.orchestration.hang import end_hang
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.runs.objectives import trial_facts
@@ -29,7 +30,7 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
     """Plain data in, validations out; everything else goes to the run folder.
 
     Args:
-        config: `trial_id`, `recipe` (JSON text) and, the same for all trials, `run`, `store`, `cwd`, `resources`, `metric`.
+        config: `trial_id`, `recipe` (JSON text) and, the same for all trials, `run`, `store`, `cwd`, `resources`, `metric`, `hang_seconds`.
         run_trial: None: `optical_ray.trial.run_trial`.
 
     Raises:
@@ -54,15 +55,22 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
         from optical_ray import trial  # not needed, and seconds to import, where something stands in for it
 
         run_trial = trial.run_trial
-    through_ray: dict[str, Any] = {"distil": None}
+    through_ray: dict[str, Any] = {}
     if resources.workers > 1:
         from optical_ray.orchestration import train  # likewise Ray Train
 
         through_ray = {"distil": train.distil_with_ray, "pretrain": train.pretrain_with_ray}
-    _await_orphan(run.trial(recipe.trial_id))
-    status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report, **through_ray)
+    folder = run.trial(recipe.trial_id)
+    _await_orphan(folder)
+    with end_hang(config["hang_seconds"], folder.hang) as alive:
+
+        def report_and_live(step: int, metrics: Mapping[str, float]) -> None:
+            alive(step >= recipe.training.max_steps)
+            report(step, metrics)
+
+        status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report_and_live, **through_ray)
     # Once more at the end: a trial that was finished before this start has reported nothing yet.
-    tune.report({"step": status.step, "state": status.state, **trial_facts(run.trial(recipe.trial_id))})
+    tune.report({"step": status.step, "state": status.state, **trial_facts(folder)})
 
 
 def _await_orphan(folder: TrialFolder) -> None:

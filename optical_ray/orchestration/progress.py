@@ -81,6 +81,10 @@ class ProgressClock:
         self._since.pop(trial_id, None)
         self._failed[trial_id] = line
 
+    def stop(self, trial_id: str) -> None:
+        """A trial waits to go on."""
+        self._since.pop(trial_id, None)
+
     def read(self) -> SweepProgress:
         """The state now."""
         now = time.monotonic()

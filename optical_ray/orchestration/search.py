@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
         self._sweep, self._run, self._retry_failed = sweep, run, retry_failed
         self._started = time.monotonic()
         self._live: set[str] = set()
+        self._died: Counter[str] = Counter()  # how often, by our id
+        self._again: deque[tuple[PlannedTrial, tuple[_SearchQueue, int] | None]] = deque()  # to go on from their checkpoints
+        self._restarted: set[str] = set()  # Tune's ids
         self._failed: set[str] = set()
         self._pruned: set[str] = set()  # Tune's ids
         self._planned: dict[str, PlannedTrial] = {}  # by Tune's id
@@ -73,7 +77,7 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
     @property
     def outstanding(self) -> int:
         """Trials without an end: not handed out yet, or handed out and neither finished nor failed."""
-        return self.remaining + len(self._live)
+        return self.remaining + len(self._live) + len(self._again)
 
     @property
     def halves(self) -> bool:
@@ -82,9 +86,11 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Tune's `trial_id`: its config; None to ask again later; FINISHED."""
-        while self._queues:
+        while self._queues or self._again:
             if self.is_out_of_time() or self._has_failed_too_often():
-                break
+                return str(Searcher.FINISHED)
+            if self._again:
+                return self._hand_out(trial_id, *self._again.popleft())
             queue = self._queues[0]
             if queue.remaining == 0 or self._is_stale(queue):
                 self._queues.pop(0)
@@ -103,13 +109,16 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
                 if isinstance(queue, _SearchQueue):
                     queue.study.conclude_by_files(number, planned)
                 continue
-            self._live.add(planned.trial_id)
-            self._planned[trial_id] = planned
-            if isinstance(queue, _SearchQueue):
-                self._told[trial_id] = queue, number
-            recipe = json.dumps(planned.recipe.to_dict(), ensure_ascii=False)
-            return {"part": planned.part, "label": planned.label, "trial_id": planned.trial_id, "recipe": recipe}
-        return str(Searcher.FINISHED)
+            return self._hand_out(trial_id, planned, (queue, number) if isinstance(queue, _SearchQueue) else None)
+        return None if self._live and self._sweep.restarts else str(Searcher.FINISHED)  # who runs may die, and want to go on
+
+    def _hand_out(self, trial_id: str, planned: PlannedTrial, told: tuple[_SearchQueue, int] | None) -> dict[str, Any]:
+        self._live.add(planned.trial_id)
+        self._planned[trial_id] = planned
+        if told is not None:
+            self._told[trial_id] = told
+        recipe = json.dumps(planned.recipe.to_dict(), ensure_ascii=False)
+        return {"part": planned.part, "label": planned.label, "trial_id": planned.trial_id, "recipe": recipe}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         # A result with a state is the trial's last word, which repeats its last validation: it counts in on_trial_complete.
@@ -135,6 +144,10 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
         facts = result if result is not None and result.get("state") == "finished" and not error else None
         finished = facts is not None or (error and self._state(planned) == "finished")
         if error and not finished:
+            if self._goes_on(planned):
+                self._restarted.add(trial_id)
+                self._again.append((planned, self._told.pop(trial_id, None)))
+                return
             self._failed.add(planned.trial_id)
         if trial_id in self._told:
             queue, number = self._told.pop(trial_id)
@@ -142,6 +155,15 @@ class SweepSearch(Searcher):  # type: ignore[misc]  # Ray's classes have no type
                 queue.study.conclude_by_files(number, planned)
             else:
                 queue.study.conclude(number, facts, trial_id in self._pruned)
+
+    def _goes_on(self, planned: PlannedTrial) -> bool:
+        """True when the trial did not raise, but died with its process, a worker or their node, and has not died too often."""
+        self._died[planned.trial_id] += 1
+        return self._state(planned) not in ("failed", "pruned") and self._died[planned.trial_id] <= self._sweep.restarts
+
+    def is_restarted(self, trial_id: str) -> bool:
+        """Whether the trial that Tune called so died, and is asked for once more."""
+        return trial_id in self._restarted
 
     def settle(self) -> None:
         """At the end, however it came: no trial of any study is left RUNNING."""

@@ -33,7 +33,7 @@ from optical_ray.artifacts import Store
 from optical_ray.data.batches import ARRAY_TYPES, ReadBatches, WindowSource
 from optical_ray.data.plan import BatchPlan, Position
 from optical_ray.distillation import distil_worker
-from optical_ray.errors import OpticalError, TrialFailed
+from optical_ray.errors import OpticalError, WorkerDied
 from optical_ray.orchestration.room import DATA_CPUS
 from optical_ray.pretraining.worker import pretrain_worker
 from optical_ray.recipe import Recipe, Resources
@@ -78,7 +78,7 @@ def run_workers(worker: Worker, resources: Resources, store: Store, folder: Tria
 
     Raises:
         OpticalError: as a worker raised it.
-        TrialFailed: a worker died.
+        WorkerDied: a worker died.
     """
     scratch = folder.path.resolve() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
@@ -142,7 +142,7 @@ def _cause(error: BaseException) -> BaseException:
             return cause
     rank, cause = causes[0]
     if isinstance(cause, RayActorError):
-        return TrialFailed(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
+        return WorkerDied(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
     return cause
 
 

@@ -100,7 +100,7 @@ def run_sweep(
         before = _standing(search, run)
         done_before = len(before.finished) + len(before.pruned)
         clock = ProgressClock(run, done_before + search.remaining, done_before, concurrent)
-        watcher = Watcher(run, clock, progress, progress_seconds, trackers)
+        watcher = Watcher(run, clock, progress, progress_seconds, trackers, search.is_restarted)
         try:
             if search.remaining:
                 with _quiet_tune():
@@ -194,11 +194,12 @@ def _tuner(
             "cwd": str(Path.cwd()),
             "resources": resources.to_dict(),
             "metric": sweep.metric,
+            "hang_seconds": None if sweep.hang_minutes is None else 60 * sweep.hang_minutes,
         },
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=HalvingScheduler(search) if search.halves else None,
-            num_samples=search.remaining,
+            num_samples=search.remaining * (1 + sweep.restarts),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_name_creator=trial_id_of,

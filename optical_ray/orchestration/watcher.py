@@ -18,7 +18,7 @@ from optical_ray.orchestration.planned import PlannedTrial
 from optical_ray.orchestration.progress import ProgressClock, SweepProgress
 from optical_ray.orchestration.scheduler import close_pruned
 from optical_ray.recipe import Recipe
-from optical_ray.runs.folder import RunFolder, utc_now
+from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now
 from optical_ray.runs.schemas import TrialStatus
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,10 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no typ
         progress: Callable[[SweepProgress], None] | None,
         every_seconds: float,
         trackers: Sequence[tune.Callback],
+        is_restarted: Callable[[str], bool],
     ) -> None:
         self._run, self._clock, self._progress, self._every = run, clock, progress, every_seconds
+        self._is_restarted = is_restarted
         self._next = 0.0
         self._live: dict[str, Trial] = {}
         # Tune makes these itself, but does not close the files of trials that were running at an interrupt.
@@ -69,7 +71,13 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no typ
             self._clock.finish(trial_id)
             return
         if status is None or status.state != "failed" or not status.error:
-            line = _one_line(trial)  # the process died, or the trial failed before it had a status
+            line = _one_line(trial, folder)  # the process died, or the trial failed before it had a status
+            if self._is_restarted(trial.trial_id):
+                if status is not None:
+                    folder.write_status(status.override({"state": "stopped", "error": line, "updated_at": utc_now()}))
+                self._clock.stop(trial_id)
+                log.warning("trial=%s state=stopped error=%s; it goes on from its last checkpoint", trial_id, line)
+                return
             status = (status or TrialStatus(trial_id=trial_id, state="failed")).override(
                 {"state": "failed", "error": line, "updated_at": utc_now()}
             )
@@ -94,7 +102,7 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # Ray's classes have no typ
         self._live.clear()
 
 
-def _one_line(trial: Trial) -> str:
+def _one_line(trial: Trial, folder: TrialFolder) -> str:
     """Why a trial without a status of its own ended, from what Tune keeps of its exception."""
     error = None
     if trial.pickled_error_file is not None:
@@ -104,6 +112,8 @@ def _one_line(trial: Trial) -> str:
     if isinstance(cause, OpticalError):
         return str(cause)
     place = f"ray/{trial_id_of(trial)}/error.txt in the run folder"
+    if isinstance(cause, ray.exceptions.RayActorError) and folder.hang.is_file() and folder.hang.stat().st_size:
+        return f"no report for too long (hang_minutes): its process was ended; where it hung: {folder.hang}"
     if isinstance(cause, ray.exceptions.RayActorError):
         return f"the trial's process died (killed, out of memory, or crashed); see {place}"
     first = next(iter(str(cause).strip().splitlines()), "no message")

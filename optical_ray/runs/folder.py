@@ -77,6 +77,11 @@ class TrialFolder:
         return self.path / "artifacts.json"
 
     @property
+    def hang(self) -> Path:
+        """Where every thread of its process was when it had said nothing for too long; empty, or not there, otherwise."""
+        return self.path / "hang.txt"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that runs the trial."""
         return self.path / ".lock"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from optical_ray.artifacts import Store, write_json
-from optical_ray.errors import NumericsError
+from optical_ray.errors import NumericsError, WorkerDied
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, utc_now
 from optical_ray.runs.names import LOSS, VALID_SUCCESS_AT_1
 from optical_ray.runs.schemas import TrialStatus
 
-FAILING_SEED, NAN_SEED, DYING_SEED, SILENT_SEED = 13, 14, 15, 16
+FAILING_SEED, NAN_SEED, DYING_SEED, SILENT_SEED, DYING_ONCE_SEED, DEAD_WORKER_SEED, HUNG_SEED = range(13, 20)
 HELD_SEED, HOLD = 1, "hold"
 """A trial of this seed stays at its second step as long as the run folder holds a file of this name, a minute at most."""
 
@@ -51,8 +51,12 @@ def fake_trial(
         error = NumericsError("step 3: the loss is NaN; lower training.learning_rate")
         folder.write_status(status.override({"state": "failed", "error": str(error)}))
         raise error
-    if recipe.seed == DYING_SEED:
+    if recipe.seed == DYING_SEED or (recipe.seed == DYING_ONCE_SEED and attempts == 1):
         os._exit(1)
+    if recipe.seed == DEAD_WORKER_SEED and attempts == 1:
+        died = WorkerDied("worker 1 died")
+        folder.write_status(status.override({"state": "stopped", "error": str(died)}))
+        raise died
     objective = math.nan if recipe.seed == NAN_SEED else objective_of(recipe)
     for step in range(1, recipe.training.max_steps + 1):
         time.sleep(0.05)
@@ -63,6 +67,8 @@ def fake_trial(
         folder.write_status(status)
         if on_report is not None:
             on_report(step, {LOSS: 1.0 / step} | ({} if recipe.seed == SILENT_SEED else {VALID_SUCCESS_AT_1: objective}))
+        if recipe.seed == HUNG_SEED and attempts == 1:
+            time.sleep(120)
     known = None if recipe.seed in (NAN_SEED, SILENT_SEED) else objective
     status = status.override({"state": "finished", "objective": known})
     folder.write_status(status)

@@ -11,7 +11,19 @@ from pathlib import Path
 import optuna
 import pytest
 from fake_sweep import make_sweep
-from fake_trial import DYING_SEED, FAILING_SEED, HELD_SEED, HOLD, NAN_SEED, SILENT_SEED, fake_trial, objective_of
+from fake_trial import (
+    DEAD_WORKER_SEED,
+    DYING_ONCE_SEED,
+    DYING_SEED,
+    FAILING_SEED,
+    HELD_SEED,
+    HOLD,
+    HUNG_SEED,
+    NAN_SEED,
+    SILENT_SEED,
+    fake_trial,
+    objective_of,
+)
 from ray import tune
 
 from optical_ray.artifacts import Store
@@ -87,7 +99,7 @@ def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
     grid = GridPart("grid", {"seed": (0, FAILING_SEED, DYING_SEED, 1)})
     nans = SearchPart("nans", EPSILON, 1, changes={"seed": NAN_SEED})
     silent = SearchPart("silent", EPSILON, 1, changes={"seed": SILENT_SEED})
-    sweep = sweep_of(grid, nans, silent)
+    sweep = sweep_of(grid, nans, silent, restarts=1)
     first, failing, dying, last = sweep.planned()
     outcome = run(sweep, tmp_path)
     assert {first, last} <= set(outcome.finished)
@@ -95,6 +107,8 @@ def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
     assert set(failed) == {failing, dying}
     assert failed[failing] == "step 3: the loss is NaN; lower training.learning_rate"
     assert "process died" in failed[dying]
+    assert collections.Counter(calls(tmp_path))[dying] == 2, "it went on once, and died again"
+    assert collections.Counter(calls(tmp_path))[failing] == 1, "what raises would raise again"
     assert RunFolder(tmp_path).trial(dying).read_status().state == "failed"
     assert "NaN" in (tmp_path / "ray" / failing / "error.txt").read_text()
     assert states(tmp_path, "nans") == {"FAIL": 1}
@@ -102,9 +116,27 @@ def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
 
     again = run(sweep, tmp_path)
     assert dict(again.failed) == failed
-    assert first not in calls(tmp_path)[6:], "nothing that finished runs again"
+    assert first not in calls(tmp_path)[7:], "nothing that finished runs again"
     retried = run(sweep_of(GridPart("grid", {"seed": (FAILING_SEED,)})), tmp_path, retry_failed=True)
     assert failing in retried.finished, "it fails only at its first attempt"
+
+
+def test_what_dies_goes_on_in_the_same_start_and_no_one_counts_it_failed(tmp_path, cluster, caplog):
+    seeds = (DYING_ONCE_SEED, DEAD_WORKER_SEED, HUNG_SEED, 0)
+    grid, search = GridPart("grid", {"seed": seeds}), SearchPart("search", EPSILON, 1, changes={"seed": DYING_ONCE_SEED})
+    told = []
+    outcome = run(sweep_of(grid, search, hang_minutes=0.02), tmp_path, progress=told.append)
+    assert (len(outcome.finished), outcome.failed, outcome.unfinished, outcome.interrupted) == (5, (), (), False)
+    started = collections.Counter(calls(tmp_path))
+    died = [BASE.override({"seed": seed}).trial_id for seed in seeds[:3]]
+    assert [started[trial_id] for trial_id in died] == [2, 2, 2]
+    assert sum(started.values()) == 5 + 4
+    assert states(tmp_path, "search") == {"COMPLETE": 1}, "to the study it is one trial"
+    assert (told[-1].finished, told[-1].pending, told[-1].failed) == (5, 0, ())
+    lines = [record.message for record in caplog.records if "goes on from its last checkpoint" in record.message]
+    assert len(lines) == 4
+    assert any("hang_minutes" in line and "hang.txt" in line for line in lines)
+    assert any("worker 1 died" in line for line in lines)
 
 
 def test_a_finished_search_is_extended_with_its_memory(tmp_path, cluster):
