@@ -5,7 +5,7 @@ PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch 
 TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
-.PHONY: sweep sweep-full test test-slow test-interop test-cluster check format clean
+.PHONY: sweep sweep-full test test-slow test-interop test-cluster test-faults check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
@@ -14,13 +14,16 @@ sweep-full: .venv/ready  # does the number of languages in pre-training matter? 
 	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
-	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not faults" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/test-ready  # by hand; OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
 	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s
 
 test-interop: .venv/test-ready  # by hand: Sentence-Transformers and PyLate in environments of their own (1 GB) load what we save
 	OPTICAL_INTEROP=.interop $(BIN)/python -m pytest tests/interop -s
+
+test-faults: .venv/test-ready  # by hand: processes, nodes and disks that really fail (as root, small disks too)
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests/faults -v
 
 test-cluster: .venv/test-ready  # by hand: two nodes, a job, and cluster/on-premise.yaml for true, in namespaces of their own (Linux, no root)
 	tests/cluster/run.sh $(BIN)/python

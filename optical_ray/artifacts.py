@@ -226,11 +226,15 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
     """Turn "no space left" of whatever writes below a folder into one line that says where.
 
     Raises:
-        ArtifactError: the disk, or the user's quota on it, is full.
+        ArtifactError: the disk, or the user's quota on it, is full, or it cannot be written any more.
     """
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise ArtifactError(
+                f"{folder}: the disk is read-only (now); mend it and run it again, or choose another place with --store or --out"
+            ) from None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         free = shutil.disk_usage(folder).free

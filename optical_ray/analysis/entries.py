@@ -3,7 +3,7 @@
 out/afriqa            evaluation.json + queries.parquet, as `optical evaluate` writes them
 runs/NAME/trials/ID   a finished trial
 runs/NAME             its grid's settings and the trial that each search chose on validation
-PATH:SYSTEM:SCORER    another system (default: student, or the only one) and scorer than the default
+PATH:SYSTEM:SCORER    another system (default: student, else zero-shot, else the only one) and scorer than the default
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, best_of_search, short, show, view_parts
 from optical_ray.analysis.load import Trial, load_run, read_trial
-from optical_ray.analysis.sources import DEFAULT_SCORER, STUDENT
+from optical_ray.analysis.sources import DEFAULT_SCORER, STUDENT, ZERO_SHOT
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.runs.folder import TrialFolder, read_object
 from optical_ray.runs.query_rows import read_query_rows
@@ -198,7 +198,7 @@ def _choose_split(found: list[_Found], split: str | None) -> list[_Found]:
 def _choose(item: _Found, scorer: str | None) -> tuple[_Found, str, str]:
     """(rows of one system and scorer, the system, the scorer)"""
     systems = _values(item.rows, "system")
-    system = item.system or (STUDENT if STUDENT in systems else systems[0] if len(systems) == 1 else None)
+    system = item.system or next((name for name in (STUDENT, ZERO_SHOT) if name in systems), systems[0] if len(systems) == 1 else None)
     if system not in systems:
         what = f"no system {system!r}" if system else "several systems"
         raise ConfigError(f"{item.text}: {what}; it has {', '.join(systems)}: choose one as PATH:SYSTEM")

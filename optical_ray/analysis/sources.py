@@ -10,6 +10,7 @@ from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, count_sentences, index_outcomes, relevant_ids
 
 STUDENT, MEAN_REMOVED, LEXICAL, MEMORY = "student", "mean-removed", "lexical", "translation-memory"
+ZERO_SHOT = "zero-shot"
 REMOVED = {
     MEAN_REMOVED: "means removed",
     "mean-removed-train": "training means removed",

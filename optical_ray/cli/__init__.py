@@ -151,8 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
         "arguments",
         nargs="+",
         metavar="PATH[:SYSTEM[:SCORER]]",
-        help="a folder that `optical evaluate` wrote, a trial (runs/NAME/trials/ID) or a run; with a system of it (default: student, or "
-        "the only one) and a scorer",
+        help="a folder that `optical evaluate` wrote, a trial (runs/NAME/trials/ID) or a run; with a system of it (default: student, "
+        "else zero-shot, else the only one) and a scorer",
     )
     compare.add_argument("--task", action="append", default=None, metavar="NAME", help="only this task; may be given several times")
     compare.add_argument(

@@ -54,7 +54,11 @@ def print_biases(console: Console, path: Path) -> None:
             *HEADERS,
             title=f"{collection}: candidates of several languages; means over the questions' languages",
             title_justify="left",
+            box=None,
+            padding=(0, 2, 0, 0),
         )
+        for column in table.columns[:2]:
+            column.no_wrap = True
         for system, scorer in dict.fromkeys((line["system"], line["scorer"]) for line in lines if line["collection"] == collection):
             own = [line for line in lines if (line["collection"], line["system"], line["scorer"]) == (collection, system, scorer)]
             table.add_row(system, scorer, *(_mean([line[name] for line in own], name) for name in SHOWN))

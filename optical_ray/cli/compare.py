@@ -103,13 +103,13 @@ def _shown(versus: Versus, task: str) -> tuple[str, ...]:
 
 def _table(rows: Iterable[VersusRow]) -> RenderableType:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("language", "queries", "A", "B", "A - B", "p boot.", "p rand."):
+    for name in ("language", "queries", "A", "B", "A - B", "p boot.", "p rand.", ""):
         table.add_column(name, justify="left" if name == "language" else "right", no_wrap=True)
     for row in rows:
         test = row.test
-        cells = [_language(row), f"{row.num_queries:,}", _bracket(test.first), _bracket(test.second), _signed(test.difference)]
-        cells += [_p(row.p_bootstrap_holm), _p(row.p_randomisation_holm)]
         shown = max(row.p_bootstrap_holm, row.p_randomisation_holm) <= 0.05
+        cells = [_language(row), f"{row.num_queries:,}", _bracket(test.first), _bracket(test.second), _signed(test.difference)]
+        cells += [_p(row.p_bootstrap_holm), _p(row.p_randomisation_holm), "*" if shown else ""]
         table.add_row(*map(escape, cells), style="bold" if row.is_mean and shown else None if shown else "dim", end_section=False)
     return table
 
@@ -134,7 +134,7 @@ def _explain(versus: Versus, bootstrap: QueryBootstrap) -> str:
     return (
         f"{bootstrap.confidence:.0%} percentile bootstrap intervals over what queries ask for ({bootstrap.resamples:,} resamples, seed "
         f"{bootstrap.seed}); ties count against a system. p: paired bootstrap and paired randomisation, two-sided, after Holm's correction "
-        f"over {plural(means, 'mean')}{apart}. Not dim: both at most 0.05. Languages count alike in a mean. Another training seed is not "
+        f"over {plural(means, 'mean')}{apart}. *: both at most 0.05. Languages count alike in a mean. Another training seed is not "
         "in these intervals."
     )
 

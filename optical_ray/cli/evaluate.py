@@ -93,6 +93,8 @@ def evaluate_model(options: argparse.Namespace) -> None:
         lineup = replace(lineup, store=store)
     systems = lineup.build(options.systems)
     described = describe_lineup(lineup, systems)
+    for line in (_describe_sides(described["sides"]), _describe_languages(data, options)):
+        console.print(line, soft_wrap=True, highlight=False)
     of_models = identify(data, described, options.depth)
     identity = fingerprint({"task": options.task, "split": _format_options(options).split, "of_models": of_models})
     if _is_there(out, identity, options.force, options.run_files):
@@ -279,6 +281,28 @@ def _replace(scratch: Path, out: Path) -> None:
         os.replace(out, aside)
     os.replace(scratch, out)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _describe_sides(sides: dict[str, Any]) -> str:
+    """How texts are read: the first thing to look at where a model does worse than it should."""
+    if not sides:
+        return "No model: references alone"
+    told = []
+    for kind in ("queries", "documents"):
+        side = sides[kind]
+        told.append(
+            f"{kind}: {side['model']}, prefix {side['prefix']!r}, cut to {side['max_tokens']} tokens"
+            if side["prefix"]
+            else f"{kind}: {side['model']}, no prefix, cut to {side['max_tokens']} tokens"
+        )
+    return "; ".join(told)
+
+
+def _describe_languages(data: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
+    found = {kind: sorted({tag for each in data.values() for tag in each[f"{kind}_languages"]}) for kind in ("query", "document")}
+    told = "; ".join(f"{name} in {', '.join(found[kind])}" for kind, name in (("query", "queries"), ("document", "documents")))
+    unsaid = found["query"] == found["document"] == [ENGLISH] and _format_options(options).query_language is None
+    return told + (" (taken where no file says it; else query_language=CODE, document_language=CODE)" if unsaid else "")
 
 
 def _count(data: dict[str, dict[str, Any]]) -> str:

@@ -17,12 +17,16 @@ SHOWN = {
 }
 """Measures by task, its published one first."""
 OTHERWISE = ("nDCG@10", "RR@10", "R@100")
+REFERENCES = ("lexical", "bm25", "random", "translated", "translated-bm25", "translation-memory")
+"""Systems that do not need the model: below a rule."""
+REFERENCE = "dim"
 TABLES = 12
 """Languages that are shown one by one; more are one line each, of the first measure."""
 
 
 def print_averages(console: Console, averages: Sequence[Average]) -> None:
     """Tables of every view."""
+    console.print("Above the rule: the model's own rows; below it, references that need no such model.", style="dim")
     for view in dict.fromkeys(one.system.task for one in averages):
         own = [one for one in averages if one.system.task == view]
         measures = SHOWN.get(view.split()[0], OTHERWISE)
@@ -41,9 +45,11 @@ def _print_table(console: Console, averages: Sequence[Average], language: str, m
     queries = sorted({(one.queries, one.asked_for) for one in rows})
     told = "; ".join(f"{count:,} queries for {different:,} different things" for count, different in queries)
     table = Table("system", "scorer", *measures, title=f"{title}, {told}; mean [95 % interval over queries]", title_justify="left")
-    for one in rows:
+    for one in sorted(rows, key=lambda one: one.system.name in REFERENCES):  # sorted: what stood first of each kind still does
+        if one.system.name in REFERENCES and table.rows and table.rows[-1].style != REFERENCE:
+            table.add_section()
         values = (f"{one.values[name].estimate:.3f} [{one.values[name].low:.3f}, {one.values[name].high:.3f}]" for name in measures)
-        table.add_row(one.system.name, one.system.scorer, *values)
+        table.add_row(one.system.name, one.system.scorer, *values, style=REFERENCE if one.system.name in REFERENCES else None)
     console.print(table)
 
 

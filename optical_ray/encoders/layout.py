@@ -20,6 +20,7 @@ from optical_ray.errors import ModelError
 log = logging.getLogger(__name__)
 MODULES = "modules.json"
 TEXTS = "config_sentence_transformers.json"
+LIMIT = "sentence_bert_config.json"
 METADATA = "artifact.metadata"
 STUDENT = "student.json"
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
@@ -76,6 +77,8 @@ class Layout:
     """Of a student of ours: its vectors have lost the teacher's mean token."""
     pooling: Pooling | None = None
     """None: it keeps a vector for every token."""
+    max_tokens: int | None = None
+    """Sentence-Transformers' `max_seq_length`: where any text is cut, special tokens and prompt included; None: the folder does not say."""
 
 
 def read_layout(source: str, revision: str | None = None) -> Layout:
@@ -151,8 +154,17 @@ def _read_modules(source: str, revision: str | None, path: Path) -> Layout:
     centred = ours is not None and bool(_read_object(ours).get("centred"))
     if pooling is not None:
         pooling = replace(pooling, dense=tuple(behind))
-    query, document = _read_habit(texts, values, "query"), _read_habit(texts, values, "document")
-    return Layout(subfolder, tuple(dense), query, document, centred, pooling)
+    query, document = (_read_habit(texts, values, kind) for kind in ("query", "document"))
+    return Layout(subfolder, tuple(dense), query, document, centred, pooling, _read_limit(source, revision, subfolder))
+
+
+def _read_limit(source: str, revision: str | None, subfolder: str) -> int | None:
+    """Sentence-Transformers' `max_seq_length`, of every text; None: the folder does not say."""
+    path = find_file(source, f"{subfolder}/{LIMIT}" if subfolder else LIMIT, revision)
+    limit = None if path is None else _read_object(path).get("max_seq_length")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ModelError(f"{path}: max_seq_length is {limit!r}; expected a number of tokens, or null")
+    return limit
 
 
 def _read_habit(path: Path | None, values: dict[str, Any], kind: str) -> TextHabit:

@@ -125,9 +125,10 @@ def describe_form(folder: str, config: TeacherConfig) -> TextForm:
     Raises:
         ModelError: no such model.
     """
-    habit = read_layout(find_model(folder), config.revision).document
+    layout = read_layout(find_model(folder), config.revision)
+    habit = layout.document
     prefix = config.prefix if config.prefix is not None else habit.prefix or ""
-    return TextForm(prefix, config.max_tokens or habit.max_tokens or MAX_TOKENS)
+    return TextForm(prefix, config.max_tokens or habit.max_tokens or min(MAX_TOKENS, layout.max_tokens or MAX_TOKENS))
 
 
 def read_dimension(folder: str, config: TeacherConfig) -> int:

@@ -73,6 +73,23 @@ def canonical_tag(code: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def regional_tag(code: str) -> str:
+    """`canonical_tag`, with the region that the code names, if any: `fra-CA` -> fr-CA. Tells apart what two files hold of one language.
+
+    Raises:
+        LanguageError: it is no language.
+    """
+    import langcodes
+
+    tag = canonical_tag(code)
+    try:
+        region = langcodes.Language.get(code.strip().partition("@")[0].partition(".")[0].replace("_", "-")).territory
+    except langcodes.LanguageTagError:
+        region = None
+    return tag if region is None or tag.endswith(f"-{region}") else f"{tag}-{region}"
+
+
+@lru_cache(maxsize=4096)
 def describe_language(code: str) -> Language:
     """Name and script of a language, by any code that `canonical_tag` reads.
 

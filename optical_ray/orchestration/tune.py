@@ -19,7 +19,7 @@ import optuna
 from filelock import FileLock, Timeout
 from ray import tune
 
-from optical_ray.artifacts import Store
+from optical_ray.artifacts import Store, explain_full_disk
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration.actor import RunTrial, work
 from optical_ray.orchestration.progress import ProgressClock, SweepProgress
@@ -87,6 +87,7 @@ def run_sweep(
     Raises:
         ConfigError: `num_trials` names no search part; or a search drew nothing but invalid points, which is told when all else has run.
         ResourceError: another process is running this sweep.
+        ArtifactError: the run's disk is full, or read-only.
     """
     started = time.monotonic()
     sweep = _with_trials(sweep, num_trials or {})
@@ -94,7 +95,7 @@ def run_sweep(
     concurrent = concurrent_trials or sweep.concurrent_trials or trials_of_cluster(resources)
     run = RunFolder(run.path.resolve())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _only_driver(run):
+    with _only_driver(run), explain_full_disk(run.path):
         search = SweepSearch(sweep, run, concurrent, retry_failed)
         _close_pruned(search, run)  # what a killed driver left open
         before = _standing(search, run)

@@ -128,6 +128,8 @@ def test_one_of_several_systems_and_scorers_is_chosen(tmp_path):
         open_entries([f"{folder}:student:dot"])
     with pytest.raises(ConfigError, match="student has no scorer 'dot'; it has maxsim, pooled"):
         open_entries([str(folder)], scorer="dot")
+    encoder = write_evaluation(tmp_path / "c", rows(random_ranks(1), system="zero-shot"), rows(random_ranks(1), system="bm25"))
+    assert [entry.label for entry in open_entries([str(encoder), f"{folder}:bm25"])] == ["c:zero-shot", "a:bm25"]
     others = write_evaluation(tmp_path / "b", rows(random_ranks(1), system="x"), rows(random_ranks(1), system="y"))
     with pytest.raises(ConfigError, match="several systems; it has x, y: choose one as PATH:SYSTEM"):
         open_entries([str(others)])

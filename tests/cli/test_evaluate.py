@@ -74,6 +74,21 @@ def evaluated(world, task, student, tmp_path_factory):
     return out
 
 
+def test_how_texts_are_read_is_told_and_so_is_a_language_that_no_file_says(task, student, world, tmp_path, capsys):
+    options = ("--documents", world.teacher, "--document-prefix", "the ", "--systems", "student")
+    assert run(task, tmp_path / "out", student, *options) == 0
+    told = capsys.readouterr().out
+    assert f"queries: {student}, no prefix, cut to 64 tokens; documents: {world.teacher}, prefix 'the ', cut to 64 tokens" in told
+    assert "queries in ha, sw; documents in en" in told and "query_language" not in told
+    plain = write_task(tmp_path / "plain")
+    for name in ("queries", "corpus"):
+        pq.write_table(pq.read_table(plain / f"{name}.parquet").drop_columns(["lang"]), plain / f"{name}.parquet")
+    assert run(plain, tmp_path / "english", "none", "--systems", "random") == 0
+    assert "queries in en; documents in en (taken where no file says it; else query_language=CODE" in capsys.readouterr().out
+    assert run(plain, tmp_path / "swahili", "none", "--systems", "random", "query_language=sw") == 0
+    assert "queries in sw; documents in en\n" in capsys.readouterr().out
+
+
 def test_every_query_has_a_row_for_every_system_and_scorer(evaluated):
     rows = pq.read_table(evaluated / "queries.parquet")
     assert rows.schema.equals(QUERIES)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optical_ray.errors import LanguageError
-from optical_ray.languages.codes import Language, canonical_tag, describe_language
+from optical_ray.languages.codes import Language, canonical_tag, describe_language, regional_tag
 
 SAME_LANGUAGE = {
     "sw": ["sw", "swa", "SW", "sw_TZ", "sw-KE", " sw "],
@@ -88,3 +88,10 @@ def test_a_language_is_described_by_name_and_script(code, expected):
 def test_importing_the_module_does_not_load_the_language_tables():
     code = "import sys, optical_ray.languages.codes; sys.exit('langcodes' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "tag"), [("fra-CA", "fr-CA"), ("fr_CA.UTF-8", "fr-CA"), ("fra", "fr"), ("pt-BR", "pt-BR"), ("zh-Hant-TW", "zh-Hant-TW")]
+)
+def test_a_region_is_kept_where_it_is_asked_for(code, tag):
+    assert regional_tag(code) == tag

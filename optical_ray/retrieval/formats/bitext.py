@@ -16,7 +16,7 @@ from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.formats.downloads import SOURCES, missing
 from optical_ray.retrieval.formats.lines import BadRow, check_text
 from optical_ray.retrieval.formats.options import FormatOptions
-from optical_ray.retrieval.formats.pairs import Bitext, Pair, choose_languages, keep_pairs, pair_collections, paired_languages
+from optical_ray.retrieval.formats.pairs import Bitext, Pair, choose_languages, keep_pairs, language_of, pair_collections, paired_languages
 from optical_ray.retrieval.formats.skips import BROKEN_ROW, Skips
 
 UNKNOWN_LANGUAGE = "file of an unknown language"
@@ -56,7 +56,7 @@ def read_folders(task: str, path: Path, options: FormatOptions, skips: Skips, wa
         pairs = keep_pairs(_rows(folder, own), lambda number: f"{folder}, row {number}", own)
         if not pairs:
             raise DataError(f"{folder}: no pair in it; expected part-*.parquet with english and text")
-        return Bitext(name, found[names[name]], str(folder), "row", pairs)
+        return Bitext(name, language_of(name, names[name], found[names[name]]), str(folder), "row", pairs)
 
     yield from pair_collections(task, options, list(names), read, skips)
 

@@ -28,7 +28,7 @@ class FormatOptions(Config):
     """Of bitext and Tatoeba. `one`: a question's own line alone is relevant, and a line that repeats its text counts as wrong, as in
     XTREME; `all`: every line of the same text is, and the counterpart of every question of the same text."""
     split: Literal["valid", "test"] = "test"
-    """`valid` is a benchmark's dev set."""
+    """`valid` is a benchmark's dev set; refused where it has none. Of TREC files and Parquet bitext, which have no splits: what you say."""
     query_language: str | None = None
     """Where no file says it (TREC, BEIR, tables without `lang`); None: English."""
     document_language: str | None = None

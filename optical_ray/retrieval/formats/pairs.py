@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from optical_ray.data.splits import split_key
 from optical_ray.errors import ConfigError, DataError
-from optical_ray.languages.codes import ENGLISH, canonical_tag
+from optical_ray.languages.codes import ENGLISH, canonical_tag, regional_tag
 from optical_ray.retrieval.collection import Collection
 from optical_ray.retrieval.formats.assemble import Asked, build_collection, gather_queries
 from optical_ray.retrieval.formats.documents import InMemoryDocuments
@@ -36,7 +36,7 @@ class Bitext:
     name: str
     """In names of collections and ids: the canonical tag, or the file's own code where another file has that tag (fra-CA beside fra)."""
     language: str
-    """Canonical tag."""
+    """Canonical tag, with its region where `name` is not the tag alone."""
     source: str
     """File or folder, for messages."""
     unit: str
@@ -89,6 +89,7 @@ def choose_languages(found: Mapping[str, str], wanted: Sequence[str], where: str
         tag = canonical_tag(code)
         fitting = (
             {name: own for name, own in names.items() if own == code}
+            or {name: own for name, own in names.items() if tag != regional_tag(code) == regional_tag(own)}
             or {name: own for name, own in names.items() if name == tag}
             or {name: own for name, own in names.items() if found[own] == tag}
         )
@@ -99,6 +100,17 @@ def choose_languages(found: Mapping[str, str], wanted: Sequence[str], where: str
     if not chosen:
         raise DataError(f"{where}: no file of any language asked for ({', '.join(wanted)}); {hint}")
     return chosen
+
+
+def language_of(name: str, code: str, tag: str) -> str:
+    """What a file's language is called in rows: its tag, with the region where another file has that tag (fr-CA of fra-CA beside fra).
+
+    Args:
+        name: As `choose_languages` gives it.
+        code: Likewise, as the files have it.
+        tag: Canonical.
+    """
+    return tag if name == tag else regional_tag(code)
 
 
 def list_pairs(names: Sequence[str], options: FormatOptions) -> list[tuple[str, str]]:
@@ -124,7 +136,8 @@ def paired_languages(options: FormatOptions) -> tuple[str, ...]:
 
 
 def _name(code: str, names: Sequence[str]) -> str:
-    return code if code in names else canonical_tag(code)
+    regional = [name for name in names if regional_tag(name) == regional_tag(code) != canonical_tag(code)]
+    return code if code in names else [*regional, canonical_tag(code)][0]
 
 
 def pair_collections(

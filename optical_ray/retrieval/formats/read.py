@@ -56,9 +56,14 @@ def read_collections(task: str, path: Path, options: FormatOptions | None = None
     """
     if task not in _READERS:
         raise ConfigError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    options = options or FormatOptions()
+    if options.split == "valid" and (task in ("tatoeba", "wikiclir") or (task == "lareqa" and not (path / "corpus.parquet").is_file())):
+        raise DataError(
+            f"{path}: {task} has no dev set, so there is no split valid to read; leave --split out, or take other data to choose on"
+        )
     if path.name in ("", ".."):  # the folder's name names its collections
         path = path.resolve()
-    collections = list(_READERS[task](path, options or FormatOptions()))
+    collections = list(_READERS[task](path, options))
     if not collections:
         raise DataError(f"{path}: nothing of {task} is left to read; check languages, pairs and directions")
     return collections

@@ -28,7 +28,7 @@ NOTHING_RELEVANT = "query without a relevant document"
 UNANSWERABLE = "unanswerable question"
 NO_SENTENCE = "question whose answer is in no sentence"
 NO_COUNTERPART = "line without a translation in the other language"
-BEYOND_LIMIT = "query beyond max_queries"
+BEYOND_LIMIT = "query beyond --limit (max_queries)"
 """Left out by the benchmark's protocol, or by an option."""
 
 
@@ -51,7 +51,7 @@ class Skips:
             DataError: `refuse`.
         """
         if self.on_bad == "refuse":
-            raise DataError(f"{message}, or set on_bad=skip to leave such out and count them")
+            raise DataError(f"{message}, or leave such out and count them (--on-bad-row skip, on_bad=skip)")
         self.counts[reason] += count
 
     def leave_out(self, reason: str, count: int = 1) -> None:

@@ -17,7 +17,7 @@ from optical_ray.retrieval.formats.bitext import known_tags, read_folders
 from optical_ray.retrieval.formats.downloads import SOURCES, missing
 from optical_ray.retrieval.formats.lines import BadRow, decode_text, open_bytes, raw_lines
 from optical_ray.retrieval.formats.options import FormatOptions
-from optical_ray.retrieval.formats.pairs import Bitext, Pair, choose_languages, keep_pairs, pair_collections, paired_languages
+from optical_ray.retrieval.formats.pairs import Bitext, Pair, choose_languages, keep_pairs, language_of, pair_collections, paired_languages
 from optical_ray.retrieval.formats.skips import UNEQUAL_LINES, Skips
 
 _CODES = "ar he vi id jv tl eu ml ta te af nl de el bn hi mr ur fa fr it pt es bg ru ja ka ko th sw zh kk tr et fi hu az lt pl uk ro"
@@ -51,7 +51,7 @@ def read_tatoeba(path: Path, options: FormatOptions) -> Iterator[Collection]:
         pairs = keep_pairs(_lines(file, own), lambda number: f"{file}, line {number}", own)
         if not pairs:
             raise DataError(f"{file}: no line in it; fetch the file again")
-        return Bitext(name, found[names[name]], str(file), "line", pairs)
+        return Bitext(name, language_of(name, names[name], found[names[name]]), str(file), "line", pairs)
 
     yield from pair_collections("tatoeba", options, list(names), read, skips)
 

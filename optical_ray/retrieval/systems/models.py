@@ -78,20 +78,23 @@ class Model:
         return None if self.is_student else read_layout(find_model(self.path), self.revision).pooling
 
     def form(self, kind: Kind, prefix: str | None = None, max_tokens: int | None = None) -> TextForm:
-        """How it reads queries or documents: as asked for, else as its folder says, else without prefix and to TOKENS.
+        """How it reads queries or documents: as asked for, else as its folder says (of this kind, or of any text), else without prefix and
+        to TOKENS.
 
         Raises:
             ModelError: no such model.
         """
         habit: TextForm | TextHabit
+        positions = _positions(self)
+        unsaid = TOKENS[kind]
         if self.is_student:
             description = read_description(Path(self.path).expanduser())
             habit = description.query if kind == "query" else description.document
         else:
             layout = read_layout(find_model(self.path), self.revision)
             habit = layout.query if kind == "query" else layout.document
-        positions = _positions(self)
-        limit = max_tokens or habit.max_tokens or min(TOKENS[kind], positions or TOKENS[kind])
+            unsaid = layout.max_tokens or unsaid
+        limit = max_tokens or habit.max_tokens or min(unsaid, positions or unsaid)
         if positions is not None and limit > positions:
             raise ModelError(f"{self.path}: reads at most {positions} tokens, a {kind} may have {limit}; lower --{kind}-tokens")
         return TextForm((habit.prefix or "") if prefix is None else prefix, limit)

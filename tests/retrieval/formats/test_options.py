@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from optical_ray.errors import ConfigError
+from optical_ray.errors import ConfigError, DataError
 from optical_ray.retrieval.formats.options import FormatOptions
 from optical_ray.retrieval.formats.read import read_collections
 
@@ -31,3 +31,9 @@ def test_other_tasks_are_named():
 def test_options_that_make_no_sense_are_told(field, value, message):
     with pytest.raises(ConfigError, match=message):
         FormatOptions.parse({"passage_words": 5, field: value}, "formats")
+
+
+@pytest.mark.parametrize("task", ["tatoeba", "wikiclir", "lareqa"])
+def test_a_benchmark_without_a_dev_set_has_no_valid_split(task, tmp_path):
+    with pytest.raises(DataError, match=f"{task} has no dev set, so there is no split valid"):
+        read_collections(task, tmp_path, FormatOptions(split="valid"))

@@ -4,6 +4,7 @@ import pytest
 from retrieval.formats.released import all_texts, check_contract, relevant, write_bitext, write_table, write_text
 from sentences import OBJECTS, SUBJECTS, VERBS, translate
 
+from optical_ray.analysis.views import Search, view_searches
 from optical_ray.artifacts import Store
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import CorpusConfig
@@ -137,10 +138,12 @@ def test_two_files_of_one_language_are_told_apart_by_their_codes(tmp_path):
     both = FormatOptions(directions=("xx-en",))
     assert [(c.name, c.queries.ids[0], c.queries.languages[0]) for c in read_collections("bitext", tmp_path, both)] == [
         ("fr-en", "fr-1", "fr"),
-        ("fra-CA-en", "fra-CA-1", "fr"),
+        ("fra-CA-en", "fra-CA-1", "fr-CA"),
         ("sw-en", "sw-1", "sw"),
     ]
-    for options in ({"languages": ("fra-CA",)}, {"pairs": ("fra-CA:en",)}):
+    views = view_searches(Search("bitext", c.name, c.queries.languages[0], "en") for c in read_collections("bitext", tmp_path, both))
+    assert {view.task for view in views.values()} == {"bitext"}, "so there is a mean over all of them"
+    for options in ({"languages": ("fra-CA",)}, {"pairs": ("fra-CA:en",)}, {"languages": ("fr-CA",)}, {"pairs": ("fr-CA:en",)}):
         assert [c.name for c in read_collections("bitext", tmp_path, both.override(options))] == ["fra-CA-en"]
     for code in ("fr", "fra", "fr-FR"):
         assert [c.name for c in read_collections("bitext", tmp_path, both.override({"languages": [code]}))] == ["fr-en"]
@@ -177,7 +180,7 @@ def test_limits_keep_what_is_relevant(parallel):
     options = FormatOptions(languages=("sw",), directions=("xx-en",), max_queries=1, max_documents=1)
     [kept] = read_collections("bitext", parallel, options)
     assert kept.queries.ids == ("sw-1",) and list(all_texts(kept.documents)) == ["en-1"]
-    assert kept.skipped == {"query beyond max_queries": 2}
+    assert kept.skipped == {"query beyond --limit (max_queries)": 2}
 
 
 def test_a_built_corpus_asks_its_held_out_rows(tmp_path):

@@ -81,7 +81,7 @@ def test_reading_it_holds_one_block_at_a_time(tmp_path):
 def test_bad_documents_end_the_reading_or_are_left_out_and_counted(tmp_path):
     path = write_text(tmp_path / "c.tsv", "a\tone", "b\t  ", "", "c\ttwo", "a\tthree", "a\tfour", "d\tfive")
     files = LineFiles((path,), TabDocument("en"))
-    with pytest.raises(DataError, match=r"c\.tsv, line 2: document 'b' has no text; take it out, or set on_bad=skip"):
+    with pytest.raises(DataError, match=r"c\.tsv, line 2: document 'b' has no text; take it out, or leave such out and count them"):
         open_documents(files, Skips())
     skips = Skips("skip")
     stored = open_documents(files, skips)

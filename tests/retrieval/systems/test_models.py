@@ -147,6 +147,19 @@ def _loaded(tokenizer):
     return Loaded(None, tokenizer, 32)
 
 
+def test_any_text_is_cut_where_the_folder_of_sentence_transformers_says(world, tmp_path):
+    folder = tmp_path / "m"
+    save_dense_model(world, folder, {"pooling_mode": "mean"})
+    assert [Model(str(folder)).form(kind).max_tokens for kind in ("query", "document")] == [64, 64], "64 positions"
+    for said, taken in ((16, 16), (None, 64), (500, 64)):
+        write(folder / "sentence_bert_config.json", {"max_seq_length": said})
+        assert [Model(str(folder)).form(kind).max_tokens for kind in ("query", "document")] == [taken, taken]
+    assert Model(str(folder)).form("query", max_tokens=9).max_tokens == 9
+    write(folder / "sentence_bert_config.json", {"max_seq_length": "long"})
+    with pytest.raises(ModelError, match="max_seq_length is 'long'; expected a number of tokens"):
+        Model(str(folder)).form("query")
+
+
 def test_fingerprints_change_with_weights_and_forms_and_not_with_places(world, tmp_path):
     shutil.copytree(world.teacher, tmp_path / "copy")
     here, there = (TokenSide(Model(str(path)), TextForm("", 64)) for path in (world.teacher, tmp_path / "copy"))
