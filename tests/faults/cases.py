@@ -137,6 +137,19 @@ class Case:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
+    def trial_processes(self) -> list[int]:
+        """Ids of the processes that Tune runs trials in: grandchildren of the driver, by way of its raylet."""
+        assert self.process is not None
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name = status.with_name("cmdline").read_bytes().decode(errors="replace")
+                if name.startswith("ray::ImplicitFunc") and _parent(_parent(int(status.parent.name))) == self.process.pid:
+                    found.append(int(status.parent.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return found
+
     def kill(self) -> None:
         """The driver, if it lives."""
         assert self.process is not None
@@ -194,6 +207,10 @@ class Case:
             assert counts.keys() <= {"COMPLETE", "FAIL"}
         assert len([trial for trial in load_run(self.run.path).trials if trial.finished]) == planned
         assert (self.run.path / "report" / "index.html").is_file()
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def of_seed(case: Case, kind: str, seed: int = 0, **words: int) -> str:

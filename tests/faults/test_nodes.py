@@ -1,6 +1,7 @@
 """What stands beside the driver's own machine is lost: a worker of a group, a whole node."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,6 +28,17 @@ def test_a_worker_of_a_group_is_killed(of_two_workers, tmp_path, rank):
     assert case.go() == 0, case.said()
     assert f"worker {rank} died" in case.said()
     assert case.run.trial(case.trial_id(0)).read_status().attempts == 2
+    case.check_whole(of_two_workers.losses())
+
+
+def test_the_driver_of_a_group_is_killed(of_two_workers, tmp_path):
+    case = replace(of_two_workers, place=tmp_path / "runs")
+    running = replace(case, faults=of_seed(case, "hang")).start()
+    running.await_fault()
+    (driver,) = running.trial_processes()
+    os.kill(driver, signal.SIGKILL)
+    assert running.end() == 0, case.said()
+    assert "the trial's process died" in case.said()
     case.check_whole(of_two_workers.losses())
 
 
