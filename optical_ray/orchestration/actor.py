@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from optical_ray.artifacts import Store
-from optical_ray.errors import ResourceError
+from optical_ray.errors import ResourceError, WorkerDied
 from optical_ray.orchestration.hang import end_hang
 from optical_ray.recipe import Recipe, Resources
-from optical_ray.runs.folder import RunFolder, TrialFolder
+from optical_ray.runs.folder import RunFolder, TrialFolder, utc_now
 from optical_ray.runs.objectives import trial_facts
 from optical_ray.runs.schemas import TrialStatus
 
@@ -68,9 +68,23 @@ def work(config: Mapping[str, Any], run_trial: RunTrial | None) -> None:
             alive(step >= recipe.training.max_steps)
             report(step, metrics)
 
-        status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report_and_live, **through_ray)
+        try:
+            status = run_trial(recipe, resources, Store(Path(config["store"])), run, on_report=report_and_live, **through_ray)
+        except (WorkerDied, ResourceError):  # of the machine, or of another process that has the trial
+            raise
+        except Exception as error:
+            _say_failed(folder, error)
+            raise
     # Once more at the end: a trial that was finished before this start has reported nothing yet.
     tune.report({"step": status.step, "state": status.state, **trial_facts(folder)})
+
+
+def _say_failed(folder: TrialFolder, error: Exception) -> None:
+    """What raised would raise again: its status says so, where the trial itself did not."""
+    status = folder.read_status()
+    if status is not None and status.state == "running":
+        line = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
+        folder.write_status(status.override({"state": "failed", "error": line, "updated_at": utc_now()}))
 
 
 def _await_orphan(folder: TrialFolder) -> None:

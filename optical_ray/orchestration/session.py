@@ -27,6 +27,9 @@ THREADS_PER_CORE = 4
 CONNECT_SECONDS = 5.0
 """How long an address may take to answer."""
 
+ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What any client may ask a head node; without a token, where that is asked for, it is refused in milliseconds."""
+
 _HOST_PORT = re.compile(r"[A-Za-z0-9._\-\[\]:]+:[0-9]{1,5}")
 
 
@@ -191,24 +194,55 @@ def _start_node(**options: Any) -> Any:
 
 def _connect(chosen: Address) -> None:
     where = f"{chosen.source} {chosen.value}"
-    if chosen.value != "auto":
-        host, _, port = chosen.value.rpartition(":")
+    found = ray._private.services.find_bootstrap_address(None) if chosen.value == "auto" else None
+    address = found or chosen.value
+    if address != "auto":
+        host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:  # Ray itself would try for minutes
             raise ResourceError(f"{where}: nothing answers there ({error}); check the address, or use --address local") from None
-        # With an explicit address Ray 2.60 does not look for a token by itself, and is refused by a cluster that has one. Setting
-        # RAY_AUTH_MODE here would be too late: Ray has read it when it was imported.
-        logging.getLogger(authentication.__name__).setLevel(logging.ERROR)
-        authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        _agree_on_token(address, where)
     try:
-        ray.init(address=chosen.value, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ResourceError(
             f"{where}: no Ray cluster to be had there ({reason}). Check the address and the token (that of the cluster, in "
             "~/.ray/auth_token or RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token), or use --address local"
         ) from None
+
+
+def _agree_on_token(address: str, where: str) -> None:
+    """Bring the token where the cluster asks for one, and only there.
+
+    With an explicit address Ray 2.60 does not look for a token by itself, and is refused by a cluster that has one. Where a process brings
+    one that is not asked for (that of an earlier private cluster lies in every home), it is let in, and every actor that it starts dies
+    before it runs. Setting RAY_AUTH_MODE here would be too late: Ray has read it when it was imported.
+
+    Raises:
+        ResourceError: this process has token authentication on, the cluster has not.
+    """
+    if asks_for_token(address):
+        logging.getLogger(authentication.__name__).setLevel(logging.ERROR)
+        authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    elif os.environ.get(authentication.AUTH_MODE_ENV_VAR, "").lower() == "token":
+        raise ResourceError(
+            f"{where}: that cluster has token authentication off, and here it is on ({authentication.AUTH_MODE_ENV_VAR}=token), so none "
+            "of its actors would start; start the cluster with it, or unset it here"
+        )
+
+
+def asks_for_token(address: str) -> bool:
+    """Whether a cluster refuses who brings no token. True, too, where it cannot be told (TLS, another version of Ray)."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(ALIVE)(b"", timeout=CONNECT_SECONDS)
+        except grpc.RpcError:
+            return True
+    return False
 
 
 def _join(

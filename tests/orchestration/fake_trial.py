@@ -16,7 +16,7 @@ from optical_ray.runs.folder import RunFolder, utc_now
 from optical_ray.runs.names import LOSS, VALID_SUCCESS_AT_1
 from optical_ray.runs.schemas import TrialStatus
 
-FAILING_SEED, NAN_SEED, DYING_SEED, SILENT_SEED, DYING_ONCE_SEED, DEAD_WORKER_SEED, HUNG_SEED = range(13, 20)
+FAILING_SEED, NAN_SEED, DYING_SEED, SILENT_SEED, DYING_ONCE_SEED, DEAD_WORKER_SEED, HUNG_SEED, BROKEN_SEED = range(13, 21)
 HELD_SEED, HOLD = 1, "hold"
 """A trial of this seed stays at its second step as long as the run folder holds a file of this name, a minute at most."""
 
@@ -51,6 +51,8 @@ def fake_trial(
         error = NumericsError("step 3: the loss is NaN; lower training.learning_rate")
         folder.write_status(status.override({"state": "failed", "error": str(error)}))
         raise error
+    if recipe.seed == BROKEN_SEED:
+        raise ValueError("broken")  # and nobody writes it down
     if recipe.seed == DYING_SEED or (recipe.seed == DYING_ONCE_SEED and attempts == 1):
         os._exit(1)
     if recipe.seed == DEAD_WORKER_SEED and attempts == 1:

@@ -1,12 +1,16 @@
 """Which cluster, and is there room: refused before anything waits."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import ray
 
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration import session as session_module
 from optical_ray.orchestration.room import check_room, required_cpus, trials_that_fit
-from optical_ray.orchestration.session import Address, check_cores, choose_address, ray_session
+from optical_ray.orchestration.session import Address, asks_for_token, check_cores, choose_address, ray_session
 from optical_ray.recipe import Resources
 
 
@@ -115,6 +119,21 @@ def test_too_many_trials_for_this_machine_are_refused_before_a_process_is_starte
     outside.setattr(ray, "init", lambda **kwargs: pytest.fail("a cluster was started"))
     with pytest.raises(ResourceError, match="has 2 cores, but 64 trials at a time"), ray_session("local", Resources(), 64):
         pass
+
+
+@pytest.mark.parametrize(("mode", "asks"), [("token", True), ("disabled", False)])
+def test_a_cluster_asks_for_a_token_or_does_not(mode, asks, monkeypatch):
+    script = "from ray.cluster_utils import Cluster; c = Cluster(True, head_node_args={'num_cpus': 1, 'include_dashboard': False}); "
+    command = [sys.executable, "-c", f"{script}print(c.address, flush=True); input(); c.shutdown()"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=os.environ | {"RAY_AUTH_MODE": mode}) as process:
+        address = process.stdout.readline().strip()
+        assert asks_for_token(address) is asks
+        if not asks:
+            monkeypatch.setenv("RAY_AUTH_MODE", "token")
+            with pytest.raises(ResourceError, match="that cluster has token authentication off, and here it is on"):
+                session_module._agree_on_token(address, f"--address {address}")
+        print(file=process.stdin, flush=True)
+        assert process.wait(60) == 0
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once(outside):

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from fake_sweep import make_sweep
 from fake_trial import (
+    BROKEN_SEED,
     DEAD_WORKER_SEED,
     DYING_ONCE_SEED,
     DYING_SEED,
@@ -96,19 +97,21 @@ def test_a_grid_runs_in_its_order_in_one_process_and_is_told_as_it_goes(tmp_path
 
 
 def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
-    grid = GridPart("grid", {"seed": (0, FAILING_SEED, DYING_SEED, 1)})
+    grid = GridPart("grid", {"seed": (0, FAILING_SEED, DYING_SEED, BROKEN_SEED, 1)})
     nans = SearchPart("nans", EPSILON, 1, changes={"seed": NAN_SEED})
     silent = SearchPart("silent", EPSILON, 1, changes={"seed": SILENT_SEED})
     sweep = sweep_of(grid, nans, silent, restarts=1)
-    first, failing, dying, last = sweep.planned()
+    first, failing, dying, broken, last = sweep.planned()
     outcome = run(sweep, tmp_path)
     assert {first, last} <= set(outcome.finished)
     failed = dict(outcome.failed)
-    assert set(failed) == {failing, dying}
+    assert set(failed) == {failing, dying, broken}
+    assert failed[broken] == "ValueError: broken"
     assert failed[failing] == "step 3: the loss is NaN; lower training.learning_rate"
     assert "process died" in failed[dying]
     assert collections.Counter(calls(tmp_path))[dying] == 2, "it went on once, and died again"
-    assert collections.Counter(calls(tmp_path))[failing] == 1, "what raises would raise again"
+    started = collections.Counter(calls(tmp_path))
+    assert [started[trial_id] for trial_id in (failing, broken)] == [1, 1], "what raises would raise again"
     assert RunFolder(tmp_path).trial(dying).read_status().state == "failed"
     assert "NaN" in (tmp_path / "ray" / failing / "error.txt").read_text()
     assert states(tmp_path, "nans") == {"FAIL": 1}
@@ -116,7 +119,7 @@ def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
 
     again = run(sweep, tmp_path)
     assert dict(again.failed) == failed
-    assert first not in calls(tmp_path)[7:], "nothing that finished runs again"
+    assert first not in calls(tmp_path)[8:], "nothing that finished runs again"
     retried = run(sweep_of(GridPart("grid", {"seed": (FAILING_SEED,)})), tmp_path, retry_failed=True)
     assert failing in retried.finished, "it fails only at its first attempt"
 
