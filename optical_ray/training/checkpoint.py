@@ -119,7 +119,7 @@ def _damaged_files(checkpoint: Path) -> list[str]:
 
 
 def _checksum(path: Path) -> int:
-    """CRC-32, which costs a tenth of the writing; it tells damage, not malice."""
+    """CRC-32, some ten times as fast as writing; it tells damage, not malice."""
     checksum = 0
     with path.open("rb") as stream:
         while piece := stream.read(CHECKSUM_BYTES):
