@@ -8,7 +8,7 @@ from pydantic import PositiveInt, field_validator
 
 from optical_ray.config import Config
 from optical_ray.encoders.interaction import Scorer
-from optical_ray.retrieval.formats.options import FormatOptions
+from optical_ray.retrieval.formats.options import FormatOptions, Task
 
 BITEXT = "bitext"
 """What the rows of a trial's own held-out bitext are called."""
@@ -17,7 +17,7 @@ BITEXT = "bitext"
 class TaskConfig(Config):
     """A released data set that finished students are tested on."""
 
-    task: str
+    task: Task
     """`tatoeba`, `lareqa`, ...: as `optical evaluate --task`."""
     path: str
     """Where its files are. Part of the fingerprint, as every path of a recipe is; what the files hold is not."""

@@ -103,11 +103,15 @@ def test_two_sets_of_rows_need_two_names(tasks, twice):
     assert Recipe().override({"evaluation.tasks": rows}).evaluation.tasks[-1].label == "another"
 
 
+def test_a_task_that_there_is_not_is_no_recipe():
+    with pytest.raises(ConfigError, match=r"evaluation.tasks.0.task: .*'bitext', 'tatoeba', .* \(found 'tatuba'\)"):
+        Recipe().override({"evaluation.tasks": [{"task": "tatuba", "path": "data"}]})
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"path": "absent"}, DataError, "evaluation.tasks: toy reads absent, which is not there"),
-        ({"task": "tatuba"}, ConfigError, "evaluation.tasks: no task 'tatuba'; there are bitext, tatoeba"),
         ({"systems": ["best"]}, ConfigError, "evaluation.tasks: no system 'best'; there are student"),
     ],
 )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from optical_ray.config import Config
 
+Task = Literal[
+    "bitext", "tatoeba", "lareqa", "mewsli-x", "trec", "beir", "parquet", "mmarco", "wikiclir", "clirmatrix", "ir_datasets"
+]  # fmt: skip
+"""What can be read."""
+TASKS: tuple[Task, ...] = get_args(Task)
 Direction = Literal["xx-en", "en-xx", "xx-yy"]
 OnBad = Literal["refuse", "skip"]
 

@@ -14,13 +14,13 @@ from optical_ray.retrieval.formats.irds import read_irds
 from optical_ray.retrieval.formats.lareqa import read_lareqa
 from optical_ray.retrieval.formats.mewsli import read_mewsli
 from optical_ray.retrieval.formats.mmarco import read_mmarco
-from optical_ray.retrieval.formats.options import FormatOptions
+from optical_ray.retrieval.formats.options import TASKS, FormatOptions, Task
 from optical_ray.retrieval.formats.tables import read_tables
 from optical_ray.retrieval.formats.tatoeba import read_tatoeba
 from optical_ray.retrieval.formats.trec import read_trec
 from optical_ray.retrieval.formats.wikiclir import read_wikiclir
 
-_READERS: dict[str, Callable[[Path, FormatOptions], Iterator[Collection]]] = {
+_READERS: dict[Task, Callable[[Path, FormatOptions], Iterator[Collection]]] = {
     "bitext": read_bitext,
     "tatoeba": read_tatoeba,
     "lareqa": read_lareqa,
@@ -33,9 +33,6 @@ _READERS: dict[str, Callable[[Path, FormatOptions], Iterator[Collection]]] = {
     "clirmatrix": read_clirmatrix,
     "ir_datasets": read_irds,
 }
-
-TASKS = tuple(_READERS)
-"""Names of what can be read."""
 
 
 def read_collections(task: str, path: Path, options: FormatOptions | None = None) -> list[Collection]:
@@ -54,7 +51,7 @@ def read_collections(task: str, path: Path, options: FormatOptions | None = None
         DataError: files are missing (the message says where they come from), or bad and `on_bad` is `refuse`.
         LanguageError: an option names no language.
     """
-    if task not in _READERS:
+    if task not in TASKS:
         raise ConfigError(f"no task {task!r}; there are {', '.join(TASKS)}")
     options = options or FormatOptions()
     if options.split == "valid" and (task in ("tatoeba", "wikiclir") or (task == "lareqa" and not (path / "corpus.parquet").is_file())):
