@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
 import os
 import shutil
@@ -109,14 +108,14 @@ def read_trials(run: RunFolder, seconds: float, began_at: float, concurrent: int
     worked, spans = 0.0, []
     for trial in run.trials():
         status = trial.read_status()
-        assert status is not None and status.state == "finished" and status.started_at is not None
+        assert status is not None and status.state == "finished"
         took = sum(value for stage, value in status.seconds.items() if stage != "validate")
         worked += took
-        spans.append((trial.recipe.stat().st_mtime, trial.queries.stat().st_mtime, datetime.datetime.fromisoformat(status.started_at)))
-    spans.sort(key=lambda span: span[0])
-    free: list[float] = sorted(end for _, end, _ in spans)
+        spans.append((trial.recipe.stat().st_mtime, trial.queries.stat().st_mtime))
+    spans.sort()
+    free = sorted(end for _, end in spans)
     # The trial that begins after so many others takes the place of the one that ended that many places before.
-    pauses = [start - free[number] for number, (start, _, _) in enumerate(spans[concurrent:])]
+    pauses = [start - free[number] for number, (start, _) in enumerate(spans[concurrent:])]
     return {
         "worked_seconds": worked,
         "overhead": seconds * concurrent / worked,

@@ -26,7 +26,8 @@ TABLES = 12
 
 def print_averages(console: Console, averages: Sequence[Average]) -> None:
     """Tables of every view."""
-    console.print("Above the rule: the model's own rows; below it, references that need no such model.", style="dim")
+    if len({one.system.name in REFERENCES for one in averages}) == 2:
+        console.print("Above the rule: the model's own rows; below it, references that need no such model.", style="dim")
     for view in dict.fromkeys(one.system.task for one in averages):
         own = [one for one in averages if one.system.task == view]
         measures = SHOWN.get(view.split()[0], OTHERWISE)

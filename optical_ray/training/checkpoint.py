@@ -66,7 +66,7 @@ def save_checkpoint(folder: Path, state: TrainingState[M], save_model: Callable[
     write_json(scratch / POSITION, position)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
-    mend_best(folder)
+    _keep_best(folder, target)
     before = [path for path in sorted(folder.glob("step-*")) if path.name < target.name][-1:]
     for other in folder.iterdir():
         if other not in (target, *before, folder / BEST):
@@ -77,8 +77,11 @@ def save_checkpoint(folder: Path, state: TrainingState[M], save_model: Callable[
 def mend_best(folder: Path) -> None:
     """Make `best/` a copy of the newest sound checkpoint, if that is the best one and no copy is there."""
     newest = sound_checkpoint(folder)
-    if newest is None:
-        return
+    if newest is not None:
+        _keep_best(folder, newest)
+
+
+def _keep_best(folder: Path, newest: Path) -> None:
     best = _read_position(newest)["best"]
     target = folder / BEST
     if best is None or f"step-{best['step']:08d}" != newest.name:

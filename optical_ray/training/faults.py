@@ -1,4 +1,4 @@
-"""Faults on purpose: named points at which a training fails as it may fail by itself, to see that what stands around it holds.
+"""Faults on purpose: named points at which a distillation fails as it may fail by itself, to see that what stands around it holds.
 
     OPTICAL_FAULTS="kill step=120"                           the process is killed (SIGKILL) while it computes step 120
     OPTICAL_FAULTS="nan step=40 trial=ab12; oom step=3"      several; of trials whose id begins so

@@ -1,4 +1,8 @@
-"""Faults that really happen, on private clusters: `make test-faults`. In `make test`, one of each family."""
+"""Faults that really happen, on private clusters: `make test-faults`.
+
+`make test` has smokes of its own, with trials that only sleep: tests/orchestration/test_tune.py (processes, driver, SIGINT, hang) and
+tests/training (NaN, memory, damaged checkpoints); none of a full disk or a lost node.
+"""
 
 import sys
 from pathlib import Path

@@ -91,11 +91,11 @@ class Killed(Exception):
 def test_a_kill_between_the_newest_and_the_best_is_mended(tmp_path, tokenizer, monkeypatch):
     save(tmp_path, tokenizer, 1, Best(1, 0.2))
 
-    def die(folder):
+    def die(folder, newest):
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(checkpoints, "mend_best", die)
+        patch.setattr(checkpoints, "_keep_best", die)
         save(tmp_path, tokenizer, 2, Best(2, 0.6))
     assert latest_checkpoint(tmp_path).name == "step-00000002"
     assert json.loads((tmp_path / "best" / "position.json").read_text())["step"] == 1
