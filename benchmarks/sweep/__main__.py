@@ -1,6 +1,6 @@
-"""What a sweep costs beside its trials: beside plain Ray Tune, beside Optuna and subprocesses, and on a cluster of logical nodes.
+"""What a sweep costs beside its trials, by us, plain Ray Tune, Optuna and subprocesses; on a cluster of logical nodes; what halving saves.
 
-python -m benchmarks.sweep [--sections overhead cluster] [--trials N] [--repeats N] [--quick] [--out DIR]
+python -m benchmarks.sweep [--sections overhead cluster halving] [--trials N] [--repeats N] [--quick] [--work DIR] [--out DIR]
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any
 from benchmarks.data.generate import LANGUAGES, generate
 from benchmarks.sinkhorn.rows import describe_machine
 from benchmarks.sweep.contender import CONTENDERS
+from benchmarks.sweep.halving import measure_halving
 from optical_ray.artifacts import Store
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.stages import prepare
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("overhead", "cluster")
+SECTIONS = ("overhead", "cluster", "halving")
 SENTENCES = 24_000
 CLUSTER = {"nodes": 6, "cpus_per_node": 6, "trials": 40, "sleep_seconds": 10.0}
 
@@ -35,27 +36,35 @@ CLUSTER = {"nodes": 6, "cpus_per_node": 6, "trials": 40, "sleep_seconds": 10.0}
 def main() -> None:
     """Sections in turn; contenders of one repeat one after the other, in rotating order."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["overhead", "cluster"])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--steps", type=int, default=300, help="of every trial")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="kept: where the sweeps of `halving` are, to go on with (default: a temporary folder)")
     parser.add_argument("--quick", action="store_true", help="tiny: that it works, not what it costs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     given = parser.parse_args()
     if given.quick:
         given.trials, given.steps, given.repeats = 2, 4, 1
-    about: dict[str, Any] = {"measured_at": time.strftime("%Y-%m-%d %H:%M"), "machine": describe_machine(), "load": os.getloadavg()[0]}
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="optical-benchmark-sweep-") as name:
-        work = Path(name)
-        if "overhead" in given.sections:
-            rows += measure_overhead(work, given)
-        if "cluster" in given.sections:
-            rows.append(measure_cluster(work, CLUSTER | ({"nodes": 2, "trials": 4, "sleep_seconds": 1.0} if given.quick else {})))
     settings = {name: getattr(given, name) for name in ("trials", "steps", "repeats", "quick")}
-    write(given.out, rows, about | {"settings": settings, "rows": rows})
-    for line in describe(rows):
-        print(line)
+    kept = read_sections(given.out)
+    with tempfile.TemporaryDirectory(prefix="optical-benchmark-sweep-") as name:
+        for section in given.sections:
+            about = {"measured_at": time.strftime("%Y-%m-%d %H:%M"), "machine": describe_machine(), "load": os.getloadavg()[0]}
+            rows = measure(section, Path(name), given)
+            kept[section] = about | {"settings": settings, "rows": rows}
+            write(given.out, kept)
+            for line in describe(rows):
+                print(line)
+
+
+def measure(section: str, work: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one section."""
+    if section == "overhead":
+        return measure_overhead(work, given)
+    if section == "cluster":
+        return [measure_cluster(work, CLUSTER | ({"nodes": 2, "trials": 4, "sleep_seconds": 1.0} if given.quick else {}))]
+    return measure_halving(given.work or work)
 
 
 def make_recipe(work: Path, store: Store, steps: int, quick: bool) -> Recipe:
@@ -160,20 +169,35 @@ def describe(rows: list[dict[str, Any]]) -> list[str]:
             lines.append(
                 f"cluster: {row['finished']} of {row['trials']} trials in {row['seconds']:.0f} s, {row['concurrent']} at a time; "
                 f"{row['beyond_sleep_per_round']:.1f} s a round beyond its sleep; driver {row['driver_mb']:.0f} MB, "
-                f"{row['driver_mb_per_minute']:+.1f} MB a minute in its second half"
+                f"{row['driver_mb_per_minute']:+.1f} MB a minute in its second half; {row['driver_cpu_seconds']:.1f} s of its CPU, "
+                f"{row['study_bytes'] / row['trials']:,.0f} bytes of the study a trial"
+            )
+        if row["section"] == "halving":
+            lines.append(
+                f"{row['contender']}: {row['trials']} trials, {row['steps']:,} steps ({row['steps_over_grid']:.2f} of the grid's); best by "
+                f"validation {row['valid']:.3f}, test {row['test']:.3f}, minus the grid's best {row['difference']:+.3f} "
+                f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
             )
     return lines
 
 
-def write(out: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
-    """sweep.csv and sweep.json."""
+def read_sections(out: Path) -> dict[str, Any]:
+    """What earlier runs measured, by section."""
+    file = out / "sweep.json"
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return kept
+
+
+def write(out: Path, sections: dict[str, Any]) -> None:
+    """sweep.csv, a row per contender; sweep.json, all else."""
     out.mkdir(parents=True, exist_ok=True)
+    rows = [row for section in sections.values() for row in section["rows"]]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with (out / "sweep.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
-    (out / "sweep.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (out / "sweep.json").write_text(json.dumps(sections, indent=2) + "\n", encoding="utf-8")
 
 
 def say(line: str) -> None:

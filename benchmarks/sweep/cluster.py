@@ -6,6 +6,7 @@ Does it end, what does a trial cost beside its sleep, does the driver grow? Run 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import RunFolder, utc_now
 from optical_ray.runs.names import VALID_SUCCESS_AT_1
 from optical_ray.runs.schemas import TrialStatus
-from optical_ray.sweep import GridPart, Sweep
+from optical_ray.sweep import LogUniform, SearchPart, Sweep
 
 STEPS = 4
 SAMPLE_SECONDS = 1.0
@@ -67,7 +68,8 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
     (run.path / "sleep").write_text(str(plan["sleep_seconds"]))
     base = Recipe().override({"training.max_steps": STEPS})
     resources = Resources(workers=2)
-    sweep = Sweep("simulated", "?", "?", base, (GridPart("grid", {"seed": tuple(range(plan["trials"]))}),), resources)
+    search = SearchPart("search", {"transport.epsilon": LogUniform(0.05, 2.0)}, plan["trials"])
+    sweep = Sweep("simulated", "?", "?", base, (search,), resources)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": plan["cpus_per_node"], "include_dashboard": False})
     for _ in range(plan["nodes"] - 1):
         cluster.add_node(num_cpus=plan["cpus_per_node"])
@@ -81,9 +83,9 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
     with ray_session(cluster.address, resources, None) as session:
         sampler = threading.Thread(target=sample, daemon=True)
         sampler.start()
-        started = time.monotonic()
+        started, begun = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
         outcome = run_sweep(sweep, run, Store(run.path / "store"), concurrent_trials=session.trials, run_trial=sleeping_trial)
-        seconds = time.monotonic() - started
+        seconds, used = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF)
         ended.set()
         sampler.join()
         concurrent = session.trials
@@ -95,6 +97,8 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
         "concurrent": concurrent,
         "seconds": seconds,
         "beyond_sleep_per_round": (seconds - rounds * plan["sleep_seconds"]) / rounds,
+        "driver_cpu_seconds": used.ru_utime + used.ru_stime - begun.ru_utime - begun.ru_stime,
+        "study_bytes": run.study.stat().st_size if run.study.is_file() else 0,
         "driver_mb": sizes[-1][1],
         "driver_mb_per_minute": 60 * (half[-1][1] - half[0][1]) / max(1.0, half[-1][0] - half[0][0]),
     }

@@ -105,7 +105,7 @@ def run_sweep(
         try:
             if search.remaining:
                 with _quiet_tune():
-                    _tuner(sweep, run, store, resources, concurrent, search, watcher, run_trial).fit()
+                    _fit(_tuner(sweep, run, store, resources, concurrent, search, watcher, run_trial))
         finally:
             watcher.mark_stopped()
             search.settle()
@@ -214,6 +214,17 @@ def _tuner(
             callbacks=[watcher, *watcher.loggers],
         ),
     )
+
+
+def _fit(tuner: tune.Tuner) -> None:
+    """Run it. Tune makes a text of what a callback of ours raises, a full disk say: that error itself is raised here."""
+    try:
+        tuner.fit()
+    except tune.TuneError as error:
+        cause = error.__context__
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        raise cause or error from None
 
 
 class _Standing(NamedTuple):

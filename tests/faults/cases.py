@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pytest
 from disturbed import make_sweep
 
 from optical_ray.analysis.load import load_run
@@ -28,7 +27,8 @@ HERE = Path(__file__).parent
 STEPS, CHECKPOINT_EVERY, FAULT = 40, 10, 23
 """Of every trial; the fault comes while step 23 is computed, after the checkpoint of step 20."""
 BEGUN_SECONDS, ENDED_SECONDS = 180, 300
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+RECOVERIES: list[tuple[str, int, float]] = []
+"""What happened, steps done twice, seconds until the trial reported again (it does so every fifth step)."""
 Losses = dict[str, list[tuple[int, str, float | None]]]
 
 
@@ -50,6 +50,8 @@ class Case:
     address: str = "local"
     options: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = field(default=None, compare=False)
+    reports: dict[str, list[float]] = field(default_factory=dict, compare=False)
+    """When the trials were seen to report, by trial id, as long as this process waited for something."""
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -101,10 +103,22 @@ class Case:
     def end(self, seconds: float = ENDED_SECONDS) -> int:
         """Its exit status."""
         assert self.process is not None
+        deadline = time.monotonic() + seconds
         try:
-            return self.process.wait(seconds)
+            while (status := self.process.poll()) is None:
+                assert time.monotonic() < deadline, f"no end in {seconds} s:\n{self.said()}"
+                self.look()
+            return status
         finally:
             self.kill()
+
+    def look(self) -> None:
+        """Who has reported, and wait a moment."""
+        for trial in self.run.trials():
+            seen = self.reports.setdefault(trial.trial_id, [])
+            if trial.metrics.is_file() and (written := trial.metrics.stat().st_mtime) not in seen[-1:]:
+                seen.append(written)
+        time.sleep(0.05)
 
     def again(self, *options: str) -> Case:
         """The same sweep, to be gone on with, undisturbed."""
@@ -120,8 +134,10 @@ class Case:
 
     def await_fault(self, seed: int = 0, rank: int = 0) -> None:
         """Until a fault has come to the grid's trial of a seed."""
-        noted = self.run.trial(self.trial_id(seed)).path / f".faults-{rank}"
-        self.wait_for(noted.is_file, f"the fault of seed {seed}")
+        self.wait_for(self._noted(seed, rank).is_file, f"the fault of seed {seed}")
+
+    def _noted(self, seed: int, rank: int) -> Path:
+        return self.run.trial(self.trial_id(seed)).path / f".faults-{rank}"
 
     def wait_for(self, happened: Callable[[], bool], what: str, seconds: float = BEGUN_SECONDS) -> None:
         """Until something is so, while the driver lives."""
@@ -130,7 +146,7 @@ class Case:
         while not happened():
             assert self.process.poll() is None, f"the driver ended before {what}:\n{self.said()}"
             assert time.monotonic() < deadline, f"{what} did not come in {seconds} s:\n{self.said()}"
-            time.sleep(0.05)
+            self.look()
 
     def signal(self, number: int) -> None:
         """To the driver alone, by its id."""
@@ -189,6 +205,14 @@ class Case:
                     found[trial.trial_id] = max(found.get(trial.trial_id, 0), last - (row["resumed_from"] or 0))
                 last = row["step"]
         return found
+
+    def recovered(self, what: str, seed: int | None = 0, rank: int = 0, since: float | None = None) -> None:
+        """Note how long after the fault, or a moment, the grid's trial of a seed (None: any) reported again, and what it did twice."""
+        trials = list(self.reports) if seed is None else [self.trial_id(seed)]
+        since = self._noted(seed or 0, rank).stat().st_mtime if since is None else since
+        later = [moment for trial_id in trials for moment in self.reports[trial_id] if moment > since]
+        assert later, f"{what}: no report since"
+        RECOVERIES.append((what, max(self.redone().get(trial_id, 0) for trial_id in trials), min(later) - since))
 
     def study(self) -> Counter[str]:
         """How many trials of the search are in which state."""

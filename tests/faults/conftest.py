@@ -1,7 +1,7 @@
 """Faults that really happen, on private clusters: `make test-faults`.
 
-`make test` has smokes of its own, with trials that only sleep: tests/orchestration/test_tune.py (processes, driver, SIGINT, hang) and
-tests/training (NaN, memory, damaged checkpoints); none of a full disk or a lost node.
+`make test` has smokes of its own, with trials that only sleep: in tests/orchestration, test_tune.py (processes, driver, SIGINT, hang),
+test_disk.py and test_node.py; in tests/training, NaN, memory and damaged checkpoints. What it took to recover is told at the end.
 """
 
 import sys
@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from cases import CHECKPOINT_EVERY, STEPS, Case, Losses  # noqa: E402
+from cases import CHECKPOINT_EVERY, RECOVERIES, STEPS, Case, Losses  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +29,10 @@ def undisturbed(world, tmp_path_factory):
 def reference(undisturbed) -> Losses:
     """What its trials reported."""
     return undisturbed.losses()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if RECOVERIES:
+        terminalreporter.section("recoveries")
+    for what, steps, seconds in RECOVERIES:
+        terminalreporter.write_line(f"{what}: {steps} steps done twice, {seconds:.1f} s until the trial reported again")

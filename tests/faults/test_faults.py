@@ -1,6 +1,7 @@
 """One thing happens to a sweep. Is it whole, is nothing lost or done twice, are the numbers the same to the bit?"""
 
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def case(undisturbed, tmp_path):
-    return replace(undisturbed, place=tmp_path / "runs")
+    return replace(undisturbed, place=tmp_path / "runs", reports={})
 
 
 def test_the_process_of_a_trial_is_killed(case, reference):
@@ -19,6 +20,7 @@ def test_the_process_of_a_trial_is_killed(case, reference):
     assert case.go() == 0
     assert case.run.trial(case.trial_id(0)).read_status().attempts == 2
     assert "goes on from its last checkpoint" in case.said()
+    case.recovered("the process of a trial is killed")
     case.check_whole(reference)
 
 
@@ -26,11 +28,13 @@ def test_the_driver_of_the_sweep_is_killed(case, reference):
     running = replace(case, faults=of_seed(case, "hang", seed=1)).start()
     running.await_fault(seed=1)
     running.wait_for(lambda: len(running.finished()) >= 1, "a trial's end")
+    killed = time.time()
     running.signal(signal.SIGKILL)
     assert running.end() == -signal.SIGKILL
     before = running.finished()
     assert running.again().go() == 0, case.said()
     assert before.items() <= running.finished().items(), "nothing that finished runs again"
+    case.recovered("the driver is killed, then --resume", seed=1, since=killed)
     case.check_whole(reference)
 
 
@@ -42,7 +46,9 @@ def test_an_interrupt_ends_it_cleanly(case, reference):
     assert "To finish them:" in case.said()
     assert case.state(1)[0] == "stopped"
     assert case.study()["RUNNING"] == 0
+    ended = time.time()
     assert running.again().go() == 0, case.said()
+    case.recovered("SIGINT, then --resume", seed=1, since=ended)
     case.check_whole(reference)
 
 
@@ -63,7 +69,9 @@ def test_a_trial_that_raises_leaves_the_others_alone(case, reference):
     assert case.state(0) == ("failed", f"InjectedFault: injected at step {FAULT}")
     assert len(case.finished()) == 3
     before = case.finished()
+    ended = time.time()
     assert replace(case, options=("--retry-failed",)).go() == 0
+    case.recovered("a trial raises, then --retry-failed", since=ended)
     assert before.items() <= case.finished().items()
     case.check_whole(reference)
 
@@ -95,6 +103,7 @@ def test_a_trial_that_hangs_is_ended_and_goes_on(case, reference):
     case = replace(case, faults=of_seed(case, "hang"), hang_minutes=0.1)
     assert case.go() == 0
     assert "hang_minutes" in case.said()
+    case.recovered("a trial hangs; hang_minutes=0.1")
     case.check_whole(reference)
 
 
@@ -107,7 +116,9 @@ def test_a_damaged_checkpoint_is_passed_over(case, reference):
     with (newest / "optimizer.pt").open("r+b") as stream:
         stream.seek(100)
         stream.write(b"damage")
+    damaged = time.time()
     assert running.again().go() == 0, case.said()
+    case.recovered("the newest checkpoint is damaged, then --resume", seed=1, since=damaged)
     rows = [line for line in case.run.trial(case.trial_id(1)).metrics.read_text().splitlines() if '"resumed_from": 10' in line]
     assert rows, "it went on from the one before"
     assert case.losses() == reference
