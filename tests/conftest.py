@@ -17,8 +17,9 @@ from sentences import OBJECTS, SUBJECTS, VERBS, translate
 from transformers import BertConfig, BertModel
 
 from optical_ray.artifacts import Store
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import silence_transformers
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.recipe import Recipe
 
 LANGUAGES = ("sw", "ha", "yo", "so")

@@ -85,3 +85,10 @@ def test_help_and_reports_start_without_torch_transformers_or_ray(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["optical_ray.recipe", "optical_ray.cli.sweep", "optical_ray.orchestration.tune"])
+def test_recipes_and_the_driver_of_a_sweep_start_without_torch_transformers_or_numba(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'numba') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

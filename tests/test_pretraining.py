@@ -8,7 +8,7 @@ import torch
 
 from optical_ray.artifacts import Store, fingerprint, read_manifest
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.encoders.pretrained import load_pretrained
 from optical_ray.errors import ArtifactError, ConfigError, DataError, LanguageError, ResourceError
 from optical_ray.pretraining.artifact import build_pretrained, describe_pretrained

@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import build_artifact, file_sha256
 from optical_ray.data.corpus import Corpus
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.encoders.pretrained import load_pretrained
 from optical_ray.errors import ModelError, OpticalError
 from optical_ray.languages.codes import canonical_tag

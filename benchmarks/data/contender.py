@@ -24,8 +24,7 @@ def main() -> None:
 def _ours(source: Path, out: Path, near_duplicates: str) -> tuple[float, int]:
     from optical_ray.artifacts import Store
     from optical_ray.data.building.pipeline import build_corpus
-    from optical_ray.data.corpus import CorpusConfig
-    from optical_ray.data.splits import SPLITS
+    from optical_ray.data.corpus_config import SPLITS, CorpusConfig
     from optical_ray.orchestration.data_job import map_tasks
     from optical_ray.orchestration.session import ray_session
     from optical_ray.recipe import Resources
@@ -43,7 +42,8 @@ def _warm(task: dict[str, int]) -> dict[str, int]:
     import pyarrow as pa
 
     from optical_ray.data.building import harvest  # noqa: F401
-    from optical_ray.data.cleaning import CleaningConfig, clean_batch
+    from optical_ray.data.cleaning import clean_batch
+    from optical_ray.data.corpus_config import CleaningConfig
     from optical_ray.languages.codes import describe_language
 
     text = pa.array(["one two three four", "vier fünf sechs"])

@@ -20,8 +20,9 @@ import pyarrow as pa
 import regex
 
 from benchmarks.data.generate import LANGUAGES
-from optical_ray.data.cleaning import CleaningConfig, clean_batch
-from optical_ray.data.splits import SPLITS, SplitConfig, hash_keys, split_key, split_keys, splits_of
+from optical_ray.data.cleaning import clean_batch
+from optical_ray.data.corpus_config import SPLITS, CleaningConfig, SplitConfig
+from optical_ray.data.splits import hash_keys, split_key, split_keys, splits_of
 from optical_ray.languages.codes import describe_language
 
 PROCESSES = 2

@@ -22,7 +22,8 @@ from transformers import BertConfig, BertModel
 from benchmarks.data.generate import generate
 from optical_ray.artifacts import Store
 from optical_ray.data.batches import read_batches
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.config import TokenizerConfig
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.recipe import Recipe
 from optical_ray.stages import Stages, prepare
 

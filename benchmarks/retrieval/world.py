@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
+from optical_ray.encoders.config import StudentConfig, TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer, read_config, silence_transformers
-from optical_ray.encoders.student import StudentConfig, build_student
+from optical_ray.encoders.student import build_student
 from optical_ray.encoders.student_folder import save_student
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 
 MAX_TOKENS = 128
 LONGEST = 60  # words of a made-up text

@@ -21,8 +21,9 @@ from optical_ray.data.batches import Batch
 from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import read_config
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.recipe import Recipe
 from optical_ray.stages import Stages, prepare
 

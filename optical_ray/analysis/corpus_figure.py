@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.patches import Patch
 
 from optical_ray.analysis.style import ARM_COLOURS, INK, MUTED, OTHER_COLOURS, new_axes, style
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.errors import DataError
 
 FORMATS = (".svg", ".png", ".pdf")

@@ -19,9 +19,9 @@ from optical_ray.cli.progress import make_console, status_line
 from optical_ray.config import parse_override
 from optical_ray.data.building.pipeline import build_corpus, find_corpus
 from optical_ray.data.cleaning import RULES
-from optical_ray.data.corpus import Corpus, CorpusConfig, describe_corpus
+from optical_ray.data.corpus import Corpus, describe_corpus
+from optical_ray.data.corpus_config import SPLITS, CorpusConfig
 from optical_ray.data.layout import BLOCK_ROWS
-from optical_ray.data.splits import SPLITS
 from optical_ray.data.tasks import MapTasks
 from optical_ray.errors import ConfigError, DataError
 from optical_ray.languages.codes import canonical_tag

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import json
 import math
 import os
 import shlex
@@ -13,25 +12,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from optical_ray.artifacts import Store
-from optical_ray.cli.dry_run import print_trials
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
 from optical_ray.cli.report import print_report
 from optical_ray.cli.resume import check_begun, choose_trials, describe_end, write_record
-from optical_ray.cli.start import check_start, keep_best_students
 from optical_ray.config import dotted_changes, parse_override
-from optical_ray.data.building.pipeline import build_corpus
 from optical_ray.errors import ConfigError, OpticalError
-from optical_ray.forecast.calibration import calibrate
-from optical_ray.languages.sets import choose_languages, order_pool
-from optical_ray.pretraining.prepare import prepare_pretraining
-from optical_ray.recipe import Recipe
-from optical_ray.retrieval.tasks import build_tasks
 from optical_ray.runs.folder import RunFolder
 from optical_ray.space import Conditional
-from optical_ray.stages import prepare
 from optical_ray.sweep import Choice, Part, SearchPart, Sweep
 
 
@@ -107,9 +95,13 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     store = Store(options.store)
     concurrent = options.concurrent or chosen.concurrent_trials
     if options.calibrate:
+        from optical_ray.forecast.calibration import calibrate  # here, as below: seconds to import, and mistakes are told without
+
         with status_line(console, "calibrate") as show_line:
             calibrate(chosen.base, chosen.resources, store, show_line)
     if options.dry_run:
+        from optical_ray.cli.dry_run import print_trials
+
         print_trials(console, chosen, run, store, concurrent or chosen.resources.trials_on(os.cpu_count() or 1), options.keep_best)
         return 0
     command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
@@ -118,6 +110,7 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         print_report(run.path)
         return 1 if "failed" in end else 0
     check_begun(sweep, chosen, run, options, command)
+    from optical_ray.cli.start import check_start, keep_best_students, prepare_shared
     from optical_ray.orchestration.session import ray_session
     from optical_ray.orchestration.trackers import make_trackers
     from optical_ray.orchestration.tune import run_sweep
@@ -133,7 +126,7 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
         if session.notice:
             console.print(session.notice, soft_wrap=True)
         check_start(console, chosen, run, store, session, options.keep_best)
-        _prepare(console, chosen, store)
+        prepare_shared(console, chosen, store)
         write_record(run, sweep, chosen, extended=options.extend is not None)
         with SweepView(console) as view:
             outcome = run_sweep(
@@ -171,41 +164,3 @@ def _same_options(options: argparse.Namespace) -> list[str]:
     defaults = {"wait": 0.0, "out": Path("runs"), "store": Path("artifacts")}
     given = {name: getattr(options, name) for name in names if getattr(options, name) != defaults.get(name)}
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def _prepare(console: Console, sweep: Sweep, store: Store) -> None:
-    """Build what all trials share before the first one starts: the corpus as a Ray Data job, tokenizers, teacher tokens.
-
-    Pre-trained encoders are not among it: each is built by the first trial that wants it, so that several are built at a time.
-    """
-    from optical_ray.orchestration.data_job import map_tasks
-    from optical_ray.orchestration.encode_job import ActorPool
-
-    encoders = ActorPool.fill_cluster(sweep.resources)
-    recipes = [sweep.base, *sweep.planned().values()]
-    shared: dict[str, Recipe] = {}
-    for recipe in recipes:
-        plain = recipe.to_dict()
-        text = {name: plain["pretraining"][name] for name in ("corpus", "languages", "mixing")}
-        key = json.dumps(
-            [plain["corpus"], plain["tokenizer"], plain["teacher"], plain["student"]["init"], sorted(plain["languages"]["pool"]), text]
-        )
-        shared.setdefault(key, recipe)
-    pretrainings = {
-        json.dumps(
-            [*(recipe.to_dict()[name] for name in ("corpus", "tokenizer", "student", "languages")), recipe.pretraining.to_dict()]
-        ): recipe
-        for recipe in recipes
-        if recipe.pretraining.training.max_steps > 0
-    }
-    with status_line(console, "prepare") as show_line:
-        for recipe in shared.values():
-            prepare(recipe, store, show_line, map_tasks, encoders, pretrain=None)
-        for recipe in pretrainings.values():
-            prepare_pretraining(recipe, store, show_line, map_tasks)
-        for recipe in recipes:  # a set larger than its pool is found now, not in the middle of the night
-            corpus = build_corpus(store, recipe.corpus)
-            build_tasks(
-                corpus, recipe.evaluation.languages or order_pool(recipe.languages, corpus.pairs("train")), recipe.evaluation, "valid"
-            )
-            choose_languages(recipe.languages, corpus.pairs("train"))

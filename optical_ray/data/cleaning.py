@@ -12,16 +12,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from optical_ray.config import Config
 from optical_ray.data import text_facts
+from optical_ray.data.corpus_config import CleaningConfig
 from optical_ray.data.language_id import in_another_language
 from optical_ray.data.splits import split_keys
 from optical_ray.languages.codes import Language
@@ -41,48 +39,6 @@ _WITHOUT_SPACES = frozenset(("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "My
 
 _WORD_CHARACTERS = 5
 """Characters of English that count as a word in a script without spaces."""
-
-
-class CleaningConfig(Config):
-    """The rules. A rule that is off drops nothing."""
-
-    strip_markup: bool = True
-    """Take tags and URLs out of both sides before anything is counted."""
-    drop_placeholders: bool = True
-    """`placeholder`: a side has a variable (`%s`, `{name}`, ICU plurals). Dropped, not stripped: what is left is no sentence."""
-    min_english_words: NonNegativeInt = 3
-    """`short`: fewer words on the English side; of text alone, fewer words that have a letter (in a script without spaces every five
-    characters' worth of English are a word, in `long` too)."""
-    max_words: PositiveInt | None = 128
-    """`long`: more whitespace-separated words on either side; None: off."""
-    min_length_ratio: float = Field(default=0.3, ge=0)
-    """`ratio`: text / English, in characters (one Han character counts as three, kana and hangul as two)."""
-    max_length_ratio: PositiveFloat | None = 3.0
-    """`ratio`: the same, from above; None: off."""
-    min_script_share: float = Field(default=0.5, ge=0, le=1)
-    """`script`: share of a side's letters that are in the language's script (English: Latin); 0: off."""
-    drop_copies: bool = True
-    """`copy`: the text is the English, but for case, punctuation and spaces."""
-    identify_language: bool = False
-    """`language`: the text is found to be in another language (extra `langid`; 0.1 ms a row, as much as everything else ten times)."""
-    min_language_confidence: float = Field(default=0.7, gt=0, le=1)
-    """`language`: how sure the identifier has to be. At 0.7 it takes 0.1 % of Tatoeba's sentences (72 languages, the worst 2 %) and 72 % of
-    those that were planted from another language of the script; of NTREX's longer ones 0.02 % and 94 %."""
-    duplicates: Literal["english", "pair", "keep"] = "english"
-    """`duplicate`: a language has one row of each English sentence (of text alone: of each text) | of each pair of sentences | all rows.
-    Of two that are the same but for case, punctuation and spaces the first one stays."""
-    near_duplicates: Literal["off", "held-out", "all"] = "held-out"
-    """`near-duplicate`: the English (or the text alone) nearly equals another, of any language. `held-out` drops from train what nearly
-    equals a test or a validation sentence, and from valid what nearly equals a test sentence; `all` leaves one of a kind, the better
-    protected one. Sentences count that cleaning left in any language, also in one that `min_pairs` then leaves out."""
-    near_duplicate_similarity: float = Field(default=0.8, ge=0.6, le=0.95)
-    """`near-duplicate`: from this Jaccard index of character trigrams on. One changed word of five: about 0.7."""
-
-    @model_validator(mode="after")
-    def _ratios_in_order(self) -> Self:
-        if self.max_length_ratio is not None and self.min_length_ratio > self.max_length_ratio:
-            raise ValueError(f"min_length_ratio={self.min_length_ratio:g} is above max_length_ratio={self.max_length_ratio:g}")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

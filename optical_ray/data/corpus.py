@@ -8,57 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import PositiveInt, field_validator
 
 from optical_ray.artifacts import fingerprint, list_differences, read_manifest
-from optical_ray.config import Config
-from optical_ray.data.cleaning import CleaningConfig
+from optical_ray.data.corpus_config import SPLITS, CorpusConfig, Split
 from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_TABLE, FORMAT_VERSION, PART_ROWS, SHARD, english_part, shard_part
 from optical_ray.data.reading.chunks import Kind
-from optical_ray.data.reading.spec import CATALOGS
-from optical_ray.data.splits import SPLITS, Split, SplitConfig
 from optical_ray.errors import DataError, LanguageError
 from optical_ray.languages.metadata import language_metadata
 
 TEXT_ALONE = "holds text alone (kind=text); distillation needs bitext, so build or name a corpus of pairs"
-
-
-class CorpusConfig(Config):
-    """Which bitext (or text), cleaned and split how."""
-
-    path: str | None = None
-    """A corpus that `optical data build --out` made; its own rules hold, no other field may contradict them. None: `sources`."""
-    kind: Kind = "bitext"
-    """`text`: text of each language alone, English like any other, for masked-LM pre-training; distillation needs `bitext`."""
-    sources: tuple[str, ...] = (CATALOGS,)
-    """`catalogs` (translation catalogs of the pinned wheels), files, folders, globs, URIs or `hf:OWNER/NAME`, each followed by `,key=value`
-    where its format, language or columns need saying; of two rows of the same English the earlier source's stays."""
-    min_pairs: PositiveInt = 200
-    """A language of which cleaning leaves fewer pairs (of text: rows) is not in the corpus (the manifest lists it)."""
-    unknown_languages: Literal["refuse", "skip"] = "refuse"
-    """What to do about a code that is no language; the manifest lists what was skipped."""
-    on_bad_row: Literal["refuse", "skip"] = "refuse"
-    """What to do about damage inside a source (a line of other columns, invalid UTF-8, a file cut short); the manifest counts it."""
-    cleaning: CleaningConfig = CleaningConfig()
-    """Rules, each with a switch."""
-    split: SplitConfig = SplitConfig()
-    """Shares of train, valid and test."""
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _one_source(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("sources")
-    @classmethod
-    def _some_source(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("no source; name one, or leave the field out for the catalogs")
-        return value
 
 
 @dataclass(frozen=True, slots=True)

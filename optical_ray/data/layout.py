@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from optical_ray.data.splits import Split
+from optical_ray.data.corpus_config import Split
 
 FORMAT_VERSION = 2
 """Part of every corpus's fingerprint: raised when a file's layout or a rule's meaning changes."""

@@ -11,43 +11,20 @@ import hashlib
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import regex
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from optical_ray.config import Config
 from optical_ray.data.characters import NUM_CHARACTERS, characters, composition, decode, encode, from_utf8, matches, native, utf8
-
-Split = Literal["train", "valid", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from optical_ray.data.corpus_config import SPLITS, Split, SplitConfig
 
 _KEPT = r"[\p{L}\p{M}\p{N}]"
 _NOT_KEPT = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 _DROPPED, _UNSURE = -1, -2
-
-
-class SplitConfig(Config):
-    """Shares of the English keys, not of the pairs: a language's own shares vary around them."""
-
-    valid_share: float = Field(default=0.12, ge=0, lt=1)
-    """Choices (search, pruning, early stopping) see these."""
-    test_share: float = Field(default=0.15, ge=0, lt=1)
-    """Looked at once, after training."""
-    salt: str = ""
-    """Another salt gives another partition of the same shares."""
-
-    @model_validator(mode="after")
-    def _something_to_train_on(self) -> Self:
-        if self.valid_share + self.test_share >= 1:
-            raise ValueError(
-                f"valid_share + test_share is {self.valid_share + self.test_share:g}, which leaves nothing to train on; keep it below 1"
-            )
-        return self
 
 
 @lru_cache(maxsize=1 << 16)

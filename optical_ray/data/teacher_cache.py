@@ -32,7 +32,8 @@ from optical_ray.data.teacher_pieces import (
     has_piece,
     open_piece,
 )
-from optical_ray.encoders.teacher import Teacher, TeacherConfig
+from optical_ray.encoders.config import TeacherConfig
+from optical_ray.encoders.teacher import Teacher
 
 log = logging.getLogger(__name__)
 CALIBRATION_SENTENCES = 512  # encoded to tell how long the rest will take; a sixteenth of what there is, where that is less

@@ -18,7 +18,8 @@ from optical_ray.artifacts import MANIFEST, Store, file_sha256, fingerprint, rea
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.teacher_pieces import encode_texts
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher
+from optical_ray.encoders.config import TeacherConfig
+from optical_ray.encoders.teacher import Teacher, describe_form, load_teacher
 from optical_ray.errors import NumericsError
 
 FORMAT = 2

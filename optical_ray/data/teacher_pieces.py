@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from optical_ray.artifacts import whole_file
 from optical_ray.data.corpus import Corpus
+from optical_ray.encoders.config import TeacherConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.teacher import Teacher, TeacherConfig, describe_form, load_teacher, read_dimension
+from optical_ray.encoders.teacher import Teacher, describe_form, load_teacher, read_dimension
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.errors import ArtifactError
 

@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from optical_ray.data.corpus import Corpus
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.encoders.tokenizer import tokenize
 
 SAMPLE_ROWS = 2000

@@ -13,7 +13,8 @@ from optical_ray.data.corpus import Corpus
 from optical_ray.data.layout import BLOCK_ROWS, shard_parts
 from optical_ray.data.token_shards import TokenRules, make_block
 from optical_ray.data.wheels import Progress
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.config import TokenizerConfig
+from optical_ray.encoders.tokenizer import train_tokenizer
 
 TOKENIZER_ROWS = 64 * BLOCK_ROWS  # of a language, at most, that a tokenizer is trained on
 

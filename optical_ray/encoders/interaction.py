@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-Scorer = Literal["maxsim", "maxsim-symmetric", "pooled"]
+from optical_ray.encoders.config import Scorer
+
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers.utils import cached_file
 
 from optical_ray.errors import ModelError
 
@@ -107,6 +106,8 @@ def find_file(source: str, name: str, revision: str | None = None) -> Path | Non
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
+    from transformers.utils import cached_file  # here: seconds to import
+
     found = cached_file(
         source, name, revision=revision, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
     )

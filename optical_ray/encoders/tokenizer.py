@@ -9,32 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from optical_ray.config import Config
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.errors import ConfigError, ModelError
 
 log = logging.getLogger(__name__)
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 _UNUSED = re.compile(r"\[unused\d+\]")
-
-
-class TokenizerConfig(Config):
-    """Byte-pair encoding, of a student from scratch; another student has the tokenizer of its folder."""
-
-    vocab_size: int = Field(default=32_000, ge=100)
-    """Pieces, special tokens included."""
-    min_frequency: int = Field(default=2, ge=1)
-    """Merge only pairs seen at least this often."""
-    scope: Literal["pool", "set"] = "pool"
-    """Whose text it is trained on. `pool`: of all languages that training or pre-training may choose from, so that no language set changes
-    the student's vocabulary. `set`: of the pre-training set alone (without pre-training: the training set)."""
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, folder: Path) -> None:
@@ -102,16 +89,6 @@ class TokenTable:
         ids = np.concatenate([np.zeros(0, np.int32), *(table.ids for table in tables)])
         content = np.concatenate([np.zeros(0, np.bool_), *(table.content for table in tables)])
         return cls(ids, content, np.concatenate([[0], lengths.cumsum()]))
-
-
-@dataclass(frozen=True, slots=True)
-class TextForm:
-    """How a model reads one kind of text."""
-
-    prefix: str
-    """Put before every text; see `split_marker`. Carries no mass."""
-    max_tokens: int
-    """Length limit, special tokens, marker and prefix included."""
 
 
 def split_marker(tokenizer: PreTrainedTokenizerBase, prefix: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from ray.tune.schedulers import FIFOScheduler
 
 from optical_ray.orchestration.search import SweepSearch
 from optical_ray.runs.folder import TrialFolder, utc_now
-from optical_ray.training.checkpoint import drop_checkpoints
 
 
 class HalvingScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes have no types
@@ -50,4 +49,4 @@ def close_pruned(folder: TrialFolder) -> None:
         return
     if status.state != "pruned":
         folder.write_status(status.override({"state": "pruned", "error": None, "updated_at": utc_now()}))
-    drop_checkpoints(folder.checkpoint)
+    folder.drop_checkpoints()

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import Store, fingerprint
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import Corpus, CorpusConfig
+from optical_ray.data.corpus import Corpus
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.data.plan import BatchPlan, build_plan
 from optical_ray.data.tasks import MapTasks
 from optical_ray.data.teacher_centre import identify_model

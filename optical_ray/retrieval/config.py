@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import PositiveInt, field_validator
 
 from optical_ray.config import Config
-from optical_ray.encoders.interaction import Scorer
+from optical_ray.encoders.config import Scorer
 from optical_ray.retrieval.formats.options import FormatOptions, Task
 
 BITEXT = "bitext"

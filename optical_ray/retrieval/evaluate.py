@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from optical_ray.data.teacher_cache import TeacherVectors
-from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds
-from optical_ray.encoders.student import Student, StudentConfig
+from optical_ray.encoders.config import Scorer, StudentConfig
+from optical_ray.encoders.interaction import SCORERS, TokenClouds
+from optical_ray.encoders.student import Student
 from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.retrieval.config import EvaluationConfig
 from optical_ray.retrieval.encoding import encode_texts

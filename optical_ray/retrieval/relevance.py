@@ -17,7 +17,8 @@ from torch import Tensor
 
 from optical_ray.config import Config
 from optical_ray.data.relevance.table import RelevanceData
-from optical_ray.encoders.interaction import Scorer, TokenClouds
+from optical_ray.encoders.config import Scorer
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, Strings
 from optical_ray.retrieval.questions import name_candidates, name_question
 from optical_ray.retrieval.search.scoring import Seekers, score_block

@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,11 @@ class TrialFolder:
     def lock(self) -> Path:
         """Held by the process that runs the trial."""
         return self.path / ".lock"
+
+    def drop_checkpoints(self) -> None:
+        """Forget what a training would continue from; the best student stays. Started again, the training begins anew."""
+        for path in self.checkpoint.glob("step-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def read_status(self) -> TrialStatus | None:
         """The status, or None when the trial has not started.

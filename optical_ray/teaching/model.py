@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from optical_ray.encoders.config import StudentConfig, TextForm
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import Dense, check_chain, check_length, find_model, load_dense, load_pretrained
-from optical_ray.encoders.student import Student, StudentConfig, build_student
+from optical_ray.encoders.student import Student, build_student
 from optical_ray.encoders.student_folder import load_student, save_student
-from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.seeding import derive_seed
 from optical_ray.teaching.recipe import TeacherModelConfig
 

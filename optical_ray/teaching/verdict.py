@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from optical_ray.data.relevance.table import RelevanceData
-from optical_ray.encoders.interaction import Scorer
+from optical_ray.encoders.config import Scorer, TextForm
 from optical_ray.encoders.student import Student
-from optical_ray.encoders.tokenizer import TextForm, tokenize
+from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.retrieval.encoding import encode_texts
 from optical_ray.retrieval.intervals import Interval
 from optical_ray.retrieval.references import tfidf_scores

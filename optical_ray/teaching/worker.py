@@ -17,9 +17,9 @@ from optical_ray.data.batches import ReadBatches
 from optical_ray.data.plan import BatchPlan
 from optical_ray.data.relevance.batches import RelevanceReader, plan_queries, read_queries
 from optical_ray.data.relevance.table import RelevanceData
+from optical_ray.encoders.config import TextForm
 from optical_ray.encoders.pretrained import load_tokenizer
 from optical_ray.encoders.student import Student
-from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.recipe import Resources
 from optical_ray.runs import names
 from optical_ray.runs.folder import TrialFolder

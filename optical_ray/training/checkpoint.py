@@ -169,12 +169,6 @@ def drop_optimizer(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def drop_checkpoints(folder: Path) -> None:
-    """Forget the checkpoints that a training would continue from; the best student stays. Started again, the training begins anew."""
-    for path in folder.glob("step-*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _read_position(path: Path) -> dict[str, Any]:
     position: dict[str, Any] = json.loads((path / POSITION).read_text(encoding="utf-8"))
     return position

@@ -19,9 +19,9 @@ from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.protocols import Encode, Priced
 from optical_ray.training.terms import count_pairs, price_terms
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
 from optical_ray.transport.plan import Diagnostics, diagnose
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 PLANS = "plans"  # of `Priced.kept`: TransportPlan.table
 LANGUAGE_SUMS = "language_sums"  # and LanguageCentres.sums, [L, D + 1]

@@ -14,9 +14,9 @@ from optical_ray.training.contrastive import contrastive_loss, group_scores, sco
 from optical_ray.training.matching import argmax_loss, greedy_loss
 from optical_ray.training.pooling import pooled_loss
 from optical_ray.training.protocols import Encode
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
 from optical_ray.transport.loss import TransportLoss, transport_loss
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 MATCHING = {"greedy": greedy_loss, "argmax": argmax_loss, "pooled_mse": pooled_loss}
 """Terms that price a pair by its own unit tokens alone."""

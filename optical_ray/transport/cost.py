@@ -13,27 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from optical_ray.config import Config
 from optical_ray.errors import ConfigError
 from optical_ray.transport.gradient import first_derivative_only
 from optical_ray.transport.marginals import norm_mass, uniform_mass
 
 NORM_FLOOR = 1e-6  # a vector shorter than this has no direction: cosine 0 with everything, gradient 0
-
-
-class CostConfig(Config):
-    """How tokens are compared, by every objective alike: the centre of the clouds, the unit of epsilon, the masses of tokens."""
-
-    centre: Literal["none", "teacher-mean", "language-mean"] = "teacher-mean"
-    """Vector subtracted from tokens before normalising: nothing; from both sides the mean content token of the teacher's training English;
-    or that from the teacher's, and from the student's a running mean of its own tokens of the language, so that nothing is learnt of where
-    a language lies as a whole (judge such a student by `evaluation.centre=language-mean`). Raw teacher tokens share one large component,
-    and a student trained on them collapses to it while its loss falls."""
-    scale: Literal["none", "teacher-std"] = "teacher-std"
-    """Unit of `transport.epsilon`: 1 (cosine distance), or the standard deviation of the cost between different tokens of one English
-    sentence: the spread that an aligned student faces. Measured on seeded pairs of the plan."""
-    marginals: Literal["uniform", "norm"] = "uniform"
-    """Mass of a token: equal within a sentence, or in proportion to its length after centring (Yokoi et al. 2020), held constant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optical_ray.transport.config import STAGE_ITERATIONS
 from optical_ray.transport.plan import Potentials, Solution, describe_coupling
 
 CHECK_EVERY = 5  # iterations between two looks at the violation: a look waits for the device
 SAFETY = 0.95  # of the tolerance, is aimed at: the sums of the plan that is handed out round differently
-STAGE_ITERATIONS = 20  # of a stage of annealing
 
 
 def solve_log_domain(

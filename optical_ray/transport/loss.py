@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost, cosine_cost
 from optical_ray.transport.gradient import regularised_cost, transport_cost
 from optical_ray.transport.marginals import balance_masses, check_masses
 from optical_ray.transport.plan import Diagnostics, TransportPlan
-from optical_ray.transport.sinkhorn import SinkhornConfig, choose_backend, solve_sinkhorn
+from optical_ray.transport.sinkhorn import choose_backend, solve_sinkhorn
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pytest
 from benchmarks.data.generate import LANGUAGES, SHARES, generate
 from benchmarks.data.huggingface import is_bitext, normalise
 from benchmarks.data.memory import run_measured
-from optical_ray.data.cleaning import CleaningConfig, clean_batch
+from optical_ray.data.cleaning import clean_batch
+from optical_ray.data.corpus_config import CleaningConfig
 from optical_ray.languages.codes import describe_language
 
 

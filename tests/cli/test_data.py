@@ -12,7 +12,8 @@ import pytest
 
 from optical_ray.cli import main
 from optical_ray.data.corpus import Corpus
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.config import TokenizerConfig
+from optical_ray.encoders.tokenizer import train_tokenizer
 
 PAIRS = [
     (f"The {a} teacher reads the {b} book to the {c}", f"Mwalimu {a} {b} {c} anasoma kitabu leo")

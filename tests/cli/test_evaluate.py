@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from optical_ray.cli import main
 from optical_ray.cli.evaluate import _print_skipped
 from optical_ray.cli.progress import make_console
-from optical_ray.encoders.student import Student, StudentConfig
+from optical_ray.encoders.config import StudentConfig
+from optical_ray.encoders.student import Student
 from optical_ray.encoders.student_folder import save_student
 from optical_ray.recipe import Resources
 from optical_ray.runs.folder import RunFolder

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optical_ray.data.catalogs import RawRow
-from optical_ray.data.cleaning import RULES, CleaningConfig, clean_batch, normalise, normalise_column
+from optical_ray.data.cleaning import RULES, clean_batch, normalise, normalise_column
+from optical_ray.data.corpus_config import CleaningConfig
 from optical_ray.data.language_id import Identifier
 from optical_ray.data.splits import split_key
 from optical_ray.errors import ConfigError

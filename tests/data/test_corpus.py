@@ -19,10 +19,10 @@ from optical_ray.data import wheels
 from optical_ray.data.building import assemble, pipeline
 from optical_ray.data.building import harvest as harvest_module
 from optical_ray.data.building.pipeline import build_corpus, find_corpus
-from optical_ray.data.cleaning import CleaningConfig
-from optical_ray.data.corpus import Corpus, CorpusConfig, describe_corpus
+from optical_ray.data.corpus import Corpus, describe_corpus
+from optical_ray.data.corpus_config import SPLITS, CleaningConfig, CorpusConfig, SplitConfig
 from optical_ray.data.layout import SHARD
-from optical_ray.data.splits import SPLITS, SplitConfig, assign_split, split_key
+from optical_ray.data.splits import assign_split, split_key
 from optical_ray.errors import ArtifactError, DataError, LanguageError
 
 ENGLISH = [f"Open the {thing} number {i}" for thing in ("page", "file", "lesson") for i in range(20)]
@@ -154,7 +154,7 @@ def test_a_build_that_was_killed_goes_on_where_it_stopped(tmp_path, folder, monk
 def test_a_process_killed_in_the_middle_of_a_file_leaves_no_trace_of_it(tmp_path, folder):
     code = (
         "import os, sys; from pathlib import Path; import pyarrow.parquet as pq; from optical_ray.artifacts import Store\n"
-        "from optical_ray.data.building.pipeline import build_corpus; from optical_ray.data.corpus import CorpusConfig\n"
+        "from optical_ray.data.building.pipeline import build_corpus; from optical_ray.data.corpus_config import CorpusConfig\n"
         "pq.ParquetWriter.write_table = lambda *arguments, **options: os._exit(9)\n"
         "config = CorpusConfig(sources=[sys.argv[2]], min_pairs=5).override({'cleaning.near_duplicates': 'off'})\n"
         "build_corpus(Store(Path(sys.argv[1]) / 'store'), config, folder=Path(sys.argv[1]) / 'out')"
@@ -277,7 +277,7 @@ def test_the_corpus_does_not_depend_on_the_process(store, folder, tmp_path, hash
     here = build_corpus(store, config(folder))
     code = (
         "import sys; from pathlib import Path; from optical_ray.artifacts import Store\n"
-        "from optical_ray.data.building.pipeline import build_corpus; from optical_ray.data.corpus import CorpusConfig\n"
+        "from optical_ray.data.building.pipeline import build_corpus; from optical_ray.data.corpus_config import CorpusConfig\n"
         "config = CorpusConfig(sources=[sys.argv[2]], min_pairs=5).override({'cleaning.near_duplicates': 'off'})\n"
         "print(build_corpus(Store(Path(sys.argv[1])), config).folder.name)"
     )

@@ -7,8 +7,9 @@ import torch
 from optical_ray.data.batches import TextBatch
 from optical_ray.data.masking import IGNORED, MaskRules, mask_batches
 from optical_ray.data.plan import START, Position
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ModelError
 
 MASK, GROUP, LONGEST = 4, 2, 12

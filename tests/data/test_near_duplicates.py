@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from optical_ray.data import near_duplicates
 from optical_ray.data.building import near
 from optical_ray.data.building.spill import bucket_of, deal_out, write_spill
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.data.near_duplicates import BANDS, RECORDS, VERDICTS, band_hashes, judge, rows_per_band, shared_bands, union
-from optical_ray.data.splits import SPLITS, hash_keys
+from optical_ray.data.splits import hash_keys
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in ("train", "valid", "test"))
 

@@ -13,7 +13,8 @@ from data.nasty import NASTY, TEXTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optical_ray.data.splits import SPLITS, SplitConfig, assign_split, hash_keys, split_key, split_keys, split_of_key, splits_of
+from optical_ray.data.corpus_config import SPLITS, SplitConfig
+from optical_ray.data.splits import assign_split, hash_keys, split_key, split_keys, split_of_key, splits_of
 from optical_ray.errors import ConfigError
 
 WORDS = st.lists(st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=8), min_size=1, max_size=8)
@@ -126,7 +127,7 @@ def test_another_salt_gives_another_partition():
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_the_split_does_not_depend_on_the_process(hash_seed):
     code = (
-        "from optical_ray.data.splits import SplitConfig, assign_split\n"
+        "from optical_ray.data.splits import assign_split; from optical_ray.data.corpus_config import SplitConfig\n"
         "print(','.join(assign_split(f'Sentence {i}', SplitConfig()) for i in range(40)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": hash_seed})

@@ -12,7 +12,7 @@ import torch
 from optical_ray.artifacts import Store
 from optical_ray.data import teacher_centre, teacher_pieces
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.data.layout import BLOCK_ROWS
 from optical_ray.data.teacher_cache import TeacherTokens, build_teacher_tokens, encode_english
 from optical_ray.data.teacher_centre import TeacherCentre, build_teacher_centre, identify_teacher
@@ -26,7 +26,8 @@ from optical_ray.data.teacher_pieces import (
     open_piece,
     write_piece,
 )
-from optical_ray.encoders.teacher import TeacherConfig, load_teacher
+from optical_ray.encoders.config import TeacherConfig
+from optical_ray.encoders.teacher import load_teacher
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.errors import ArtifactError, NumericsError
 

@@ -16,15 +16,16 @@ from optical_ray.artifacts import Store
 from optical_ray.data.batches import PairSource
 from optical_ray.data.building import pipeline
 from optical_ray.data.building.pipeline import build_corpus, corpus_inputs, find_corpus
-from optical_ray.data.cleaning import CleaningConfig
-from optical_ray.data.corpus import Corpus, CorpusConfig, check_rules, describe_corpus
+from optical_ray.data.corpus import Corpus, check_rules, describe_corpus
+from optical_ray.data.corpus_config import SPLITS, CleaningConfig, CorpusConfig, SplitConfig
 from optical_ray.data.layout import SHARD
 from optical_ray.data.plan import START, build_plan
 from optical_ray.data.plan_config import BatchConfig
-from optical_ray.data.splits import SPLITS, SplitConfig, assign_split, split_key
+from optical_ray.data.splits import assign_split, split_key
 from optical_ray.data.token_shards import TokenRules, TokenSource, build_token_shards
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ArtifactError, ConfigError, DataError
 from optical_ray.languages.mixing import MixingConfig, mix
 from optical_ray.languages.sets import LanguageSetConfig, choose_languages

@@ -5,11 +5,11 @@ import pytest
 
 from optical_ray.artifacts import Store
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import CorpusConfig
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS, CorpusConfig
 from optical_ray.data.token_counts import count_tokens
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")

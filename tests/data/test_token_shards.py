@@ -7,8 +7,9 @@ from optical_ray.artifacts import Store
 from optical_ray.data import token_shards
 from optical_ray.data.corpus import Corpus
 from optical_ray.data.token_shards import TokenReader, TokenRules, TokenSource, build_token_shards, write_part
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import DataError
 from optical_ray.stages import prepare
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from optical_ray.encoders.config import StudentConfig
 from optical_ray.encoders.known_languages import (
     FROM_SCRATCH,
     PretrainingLanguages,
@@ -12,7 +13,6 @@ from optical_ray.encoders.known_languages import (
     pretraining_languages,
     read_table,
 )
-from optical_ray.encoders.student import StudentConfig
 from optical_ray.errors import ConfigError, ModelError
 from optical_ray.languages.codes import canonical_tag
 from optical_ray.recipe import Recipe

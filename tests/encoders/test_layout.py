@@ -18,11 +18,12 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from optical_ray.encoders.config import StudentConfig, TeacherConfig, TextForm
 from optical_ray.encoders.layout import read_layout
 from optical_ray.encoders.pretrained import load_pretrained, load_tokenizer
-from optical_ray.encoders.student import StudentConfig, build_student
-from optical_ray.encoders.teacher import TeacherConfig, describe_form, load_teacher, read_dimension
-from optical_ray.encoders.tokenizer import TextForm, tokenize
+from optical_ray.encoders.student import build_student
+from optical_ray.encoders.teacher import describe_form, load_teacher, read_dimension
+from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.errors import ModelError
 
 SIZES = {"num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 220, "hidden_size": 16, "intermediate_size": 32}

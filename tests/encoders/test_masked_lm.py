@@ -7,10 +7,11 @@ import torch
 import transformers
 
 from optical_ray.data.masking import IGNORED
+from optical_ray.encoders.config import StudentConfig, TokenizerConfig
 from optical_ray.encoders.masked_lm import build_masked_lm, load_masked_lm, save_masked_lm
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.student import StudentConfig, build_student
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.student import build_student
+from optical_ray.encoders.tokenizer import train_tokenizer
 from optical_ray.errors import ModelError
 from optical_ray.training.masked_lm import masked_cross_entropy
 

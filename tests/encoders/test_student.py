@@ -2,11 +2,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from optical_ray.encoders.config import StudentConfig, TeacherConfig
 from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.pretrained import load_pretrained
-from optical_ray.encoders.student import StudentConfig, build_student, fit_projection
+from optical_ray.encoders.student import build_student, fit_projection
 from optical_ray.encoders.student_folder import load_student, save_student
-from optical_ray.encoders.teacher import TeacherConfig, load_teacher
+from optical_ray.encoders.teacher import load_teacher
 from optical_ray.errors import ModelError
 
 CONFIG = StudentConfig(hidden_size=32, num_layers=1, num_heads=2, max_tokens=16)

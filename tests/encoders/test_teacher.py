@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from optical_ray.encoders.teacher import TeacherConfig, load_teacher, read_dimension
+from optical_ray.encoders.config import TeacherConfig
+from optical_ray.encoders.teacher import load_teacher, read_dimension
 from optical_ray.errors import ModelError
 
 

@@ -1,7 +1,8 @@
 import pytest
 from transformers import AutoTokenizer
 
-from optical_ray.encoders.tokenizer import TokenizerConfig, tokenize, train_tokenizer
+from optical_ray.encoders.config import TokenizerConfig
+from optical_ray.encoders.tokenizer import tokenize, train_tokenizer
 from optical_ray.errors import ConfigError
 
 TEXTS = ["habari ya asubuhi", "habari ya jioni", "asubuhi njema sana", "सुप्रभात मित्र", "मित्र नमस्ते"]

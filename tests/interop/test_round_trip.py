@@ -13,9 +13,10 @@ import torch
 from encoders.folders import save_pylate, save_tokenizer
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
+from optical_ray.encoders.config import StudentConfig
 from optical_ray.encoders.interaction import score
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.student import StudentConfig, build_student
+from optical_ray.encoders.student import build_student
 from optical_ray.encoders.student_folder import load_student, read_description, save_student
 from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.retrieval.encoding import encode_texts

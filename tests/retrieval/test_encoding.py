@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from optical_ray.encoders.student import StudentConfig, build_student
+from optical_ray.encoders.config import StudentConfig
+from optical_ray.encoders.student import build_student
 from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.retrieval.encoding import encode_texts, length_sorted_batches
 

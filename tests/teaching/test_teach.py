@@ -11,8 +11,9 @@ import torch
 
 from optical_ray.cli import main
 from optical_ray.data.teacher_centre import identify_model
+from optical_ray.encoders.config import TeacherConfig
 from optical_ray.encoders.student_folder import load_student, read_description
-from optical_ray.encoders.teacher import TeacherConfig, load_teacher, warn_below_floor
+from optical_ray.encoders.teacher import load_teacher, warn_below_floor
 from optical_ray.errors import ArtifactError, ConfigError, NumericsError, ResourceError
 from optical_ray.recipe import Resources
 from optical_ray.retrieval.relevance import RelevanceTask, judge_scores

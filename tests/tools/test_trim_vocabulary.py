@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.encoders.pretrained import load_pretrained
 from optical_ray.encoders.tokenizer import tokenize
 

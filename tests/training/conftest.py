@@ -3,8 +3,9 @@
 import pytest
 from training.two_workers import TwoWorkers
 
+from optical_ray.encoders.config import TokenizerConfig
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TokenizerConfig, train_tokenizer
+from optical_ray.encoders.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="session")

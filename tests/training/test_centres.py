@@ -7,8 +7,8 @@ from optical_ray.training.checkpoint import CENTRES
 from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.objectives import Distillation
 from optical_ray.training.parallel import Parallel
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 
 def tokens_of(batch, language):

@@ -13,8 +13,8 @@ from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.objectives import Distillation
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.verdicts import verdicts
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 WORDS, DIMENSION, PAIRS, LENGTH = 40, 24, 32, 8
 

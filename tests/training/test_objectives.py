@@ -12,8 +12,8 @@ from optical_ray.training.config import ObjectiveConfig
 from optical_ray.training.objectives import LANGUAGE_SUMS, Distillation
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.terms import count_pairs
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 HALVES = slice(0, 4), slice(4, 8)
 ALONE = [{"transport": 0.0} | {term: 1.0} for term in names.LOSS_OF_TERM]

@@ -7,7 +7,8 @@ from transformers import BertConfig, BertModel
 
 from optical_ray.data.batches import Batch
 from optical_ray.data.plan import Position
-from optical_ray.encoders.student import Student, StudentConfig
+from optical_ray.encoders.config import StudentConfig
+from optical_ray.encoders.student import Student
 from optical_ray.encoders.student_folder import save_student
 from optical_ray.training.accumulation import global_gradient
 from optical_ray.training.config import ObjectiveConfig, TrainingConfig
@@ -15,8 +16,8 @@ from optical_ray.training.objectives import Distillation
 from optical_ray.training.parallel import Parallel
 from optical_ray.training.precision import prepare_forward
 from optical_ray.training.state import start_training
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import GroundCost
-from optical_ray.transport.sinkhorn import SinkhornConfig
 
 GROUP = 2
 LANGUAGES = ("sw", "ha", "yo")

@@ -12,7 +12,8 @@ import ot
 import pytest
 import torch
 
-from optical_ray.transport.sinkhorn import SinkhornConfig, solve_sinkhorn
+from optical_ray.transport.config import SinkhornConfig
+from optical_ray.transport.sinkhorn import solve_sinkhorn
 
 LENGTHS = [(5, 7), (16, 17), (1, 6), (4, 1), (12, 9), (0, 3), (3, 0)]
 SOLVED, EMPTY = [0, 1, 2, 3, 4], [5, 6]

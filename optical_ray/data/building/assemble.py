@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from optical_ray.artifacts import file_sha256, whole_file
 from optical_ray.data.building.spill import read_spill
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.data.layout import BLOCK_ROWS, ENGLISH_TABLE, PART_ROWS, SHARD, english_part, shard_part
-from optical_ray.data.splits import SPLITS
 from optical_ray.data.tasks import do_once
 
 Piece = tuple[int, int, int, int | None]

@@ -8,7 +8,7 @@ from typing import Any
 
 from optical_ray.data.building.harvest import HarvestSummary
 from optical_ray.data.building.settle import SettleSummary
-from optical_ray.data.splits import SPLITS
+from optical_ray.data.corpus_config import SPLITS
 from optical_ray.languages.codes import describe_language
 
 LENGTHS = ("english_words", "english_chars", "text_words", "text_chars")

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypedDict
 import pyarrow as pa
 
 from optical_ray.data.building.spill import bucket_of, deal_out, open_spill
-from optical_ray.data.cleaning import CleaningConfig, clean_batch
+from optical_ray.data.cleaning import clean_batch
+from optical_ray.data.corpus_config import CleaningConfig, SplitConfig
 from optical_ray.data.reading import Chunk, Tally, read_chunk
-from optical_ray.data.splits import SplitConfig, hash_keys, splits_of
+from optical_ray.data.splits import hash_keys, splits_of
 from optical_ray.data.tasks import do_once
 from optical_ray.languages.codes import describe_language
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from optical_ray.data.building.spill import bucket_of, deal_out, read_spill, write_spill
-from optical_ray.data.cleaning import CleaningConfig
+from optical_ray.data.corpus_config import CleaningConfig
 from optical_ray.data.near_duplicates import RECORDS, band_hashes, judge, shared_bands
 from optical_ray.data.tasks import do_once
 

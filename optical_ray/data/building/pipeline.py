@@ -17,12 +17,12 @@ from optical_ray.data.building.facts import CorpusFacts, nothing_left
 from optical_ray.data.building.harvest import HarvestSummary, harvest
 from optical_ray.data.building.near import HARVESTS, band, judge_bucket
 from optical_ray.data.building.settle import Group, number, settle
-from optical_ray.data.corpus import Corpus, CorpusConfig, check_rules
+from optical_ray.data.corpus import Corpus, check_rules
+from optical_ray.data.corpus_config import SPLITS, CorpusConfig
 from optical_ray.data.language_id import identifier_version
 from optical_ray.data.layout import BLOCK_ROWS, FORMAT_VERSION, PART_ROWS
 from optical_ray.data.reading import SourceFiles, SourcePlan, Tally, find_sources, plan_chunks
 from optical_ray.data.reading.places import check_unchanged
-from optical_ray.data.splits import SPLITS
 from optical_ray.data.tasks import MapTasks, do_once
 from optical_ray.data.wheels import Progress
 from optical_ray.errors import ArtifactError, DataError

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from optical_ray.data.building.near import harvested, near_duplicates_of
 from optical_ray.data.building.spill import read_spill, write_spill
-from optical_ray.data.splits import SPLITS, split_keys
+from optical_ray.data.corpus_config import SPLITS
+from optical_ray.data.splits import split_keys
 from optical_ray.data.tasks import do_once
 
 SETTLED = pa.schema(

@@ -22,8 +22,9 @@ from optical_ray.data.batches import pad_tokens
 from optical_ray.data.plan import START, BatchPlan, Position, build_plan
 from optical_ray.data.plan_config import BatchConfig
 from optical_ray.data.relevance.table import RelevanceData
+from optical_ray.encoders.config import TextForm
 from optical_ray.encoders.pretrained import load_tokenizer
-from optical_ray.encoders.tokenizer import TextForm, TokenTable, tokenize
+from optical_ray.encoders.tokenizer import TokenTable, tokenize
 from optical_ray.languages.mixing import Mixture
 from optical_ray.seeding import derive_seed
 

@@ -17,7 +17,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optical_ray.encoders.interaction import Scorer, TokenClouds
+from optical_ray.encoders.config import Scorer
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.retrieval.search import tiles
 from optical_ray.retrieval.search.sharing import share_out
 from optical_ray.transport.cpu import simd

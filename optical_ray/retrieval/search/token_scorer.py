@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optical_ray.encoders.interaction import Scorer, TokenClouds
+from optical_ray.encoders.config import Scorer
+from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.errors import ModelError
 from optical_ray.retrieval.collection import DocumentBlock
 from optical_ray.retrieval.search.index import DocumentIndex

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from optical_ray.artifacts import Store
+from optical_ray.encoders.config import TextForm
 from optical_ray.encoders.teacher import VERDICT_FILE
-from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.errors import ConfigError
 from optical_ray.retrieval.search.index import BlockWork, one_after_another
 from optical_ray.retrieval.system import System

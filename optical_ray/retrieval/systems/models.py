@@ -18,12 +18,13 @@ from transformers import PreTrainedTokenizerBase
 
 from optical_ray.artifacts import fingerprint
 from optical_ray.data.teacher_centre import identify_model
+from optical_ray.encoders.config import TeacherConfig, TextForm
 from optical_ray.encoders.interaction import TokenClouds
 from optical_ray.encoders.layout import STUDENT, Pooling, TextHabit, read_layout
 from optical_ray.encoders.pretrained import check_chain, find_model, load_dense, load_sentence_dense, load_tokenizer, read_config
 from optical_ray.encoders.student_folder import CENTRE, load_student, read_description
-from optical_ray.encoders.teacher import TeacherConfig, load_teacher
-from optical_ray.encoders.tokenizer import TextForm, tokenize
+from optical_ray.encoders.teacher import load_teacher
+from optical_ray.encoders.tokenizer import tokenize
 from optical_ray.errors import ModelError
 from optical_ray.retrieval.encoding import Forward, encode_table, pool_table
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optical_ray.artifacts import Store
-from optical_ray.encoders.interaction import SCORERS, Scorer, TokenClouds
+from optical_ray.encoders.config import Scorer
+from optical_ray.encoders.interaction import SCORERS, TokenClouds
 from optical_ray.retrieval.collection import DocumentBlock, Documents, Queries
 from optical_ray.retrieval.search.index import BlockWork, DocumentIndex, build_index, one_after_another
 from optical_ray.retrieval.search.token_scorer import Centre, TokenScorer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from optical_ray.transport.config import STAGE_ITERATIONS
 from optical_ray.transport.cpu import passes, simd
 from optical_ray.transport.cpu.newton import newton_step
 from optical_ray.transport.cpu.simd import native
-from optical_ray.transport.log_domain import SAFETY, STAGE_ITERATIONS
+from optical_ray.transport.log_domain import SAFETY
 
 ABSORB_BEYOND = 1e6  # scalings beyond it go into the potentials: what K lost to underflow is below 1e-26 of the mass
 NEWTON_AFTER = 60  # iterations; a Newton step costs 80 (32 x 32) to 150 (64 x 64) of them, and saves up to thousands

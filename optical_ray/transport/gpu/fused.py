@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from optical_ray.transport.config import SinkhornConfig
 from optical_ray.transport.cost import cosine_cost
 from optical_ray.transport.gpu import kernel
 from optical_ray.transport.gradient import first_derivative_only, transport_cost
 from optical_ray.transport.plan import Potentials, Solution, TransportPlan
-from optical_ray.transport.sinkhorn import SinkhornConfig, finish
+from optical_ray.transport.sinkhorn import finish
 
 
 def solve_on_gpu(

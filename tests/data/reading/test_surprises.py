@@ -12,7 +12,7 @@ import pytest
 from optical_ray.artifacts import Store
 from optical_ray.data.building import pipeline
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.data.reading import Tally, find_sources, plan_chunks, read_chunk
 from optical_ray.data.reading.rows import as_strings
 from optical_ray.errors import ConfigError, DataError

@@ -19,7 +19,7 @@ from optical_ray.data.relevance.batches import (
 )
 from optical_ray.data.relevance.build import build_relevance
 from optical_ray.data.relevance.config import RelevanceConfig
-from optical_ray.encoders.tokenizer import TextForm
+from optical_ray.encoders.config import TextForm
 
 STEPS = 7
 

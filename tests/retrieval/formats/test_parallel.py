@@ -7,7 +7,7 @@ from sentences import OBJECTS, SUBJECTS, VERBS, translate
 from optical_ray.analysis.views import Search, view_searches
 from optical_ray.artifacts import Store
 from optical_ray.data.building.pipeline import build_corpus
-from optical_ray.data.corpus import CorpusConfig
+from optical_ray.data.corpus_config import CorpusConfig
 from optical_ray.errors import ConfigError, DataError
 from optical_ray.retrieval.formats.options import FormatOptions
 from optical_ray.retrieval.formats.read import read_collections

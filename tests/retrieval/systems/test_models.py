@@ -10,9 +10,9 @@ from encoders.folders import make_bert, save_dense, save_modules, save_pylate, s
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-from optical_ray.encoders.student import Student, StudentConfig
+from optical_ray.encoders.config import StudentConfig, TextForm
+from optical_ray.encoders.student import Student
 from optical_ray.encoders.student_folder import save_student
-from optical_ray.encoders.tokenizer import TextForm
 from optical_ray.errors import ModelError
 from optical_ray.retrieval.systems.models import Model, SentenceSide, TokenSide, check_dimensions
 
