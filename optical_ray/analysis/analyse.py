@@ -9,6 +9,7 @@ from optical_ray.analysis.compare import Comparison, compare
 from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
 from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, view_parts
 from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.regression import Regression, fit_regression, regression_table
 from optical_ray.analysis.sources import STUDENT, Sources, open_sources
 from optical_ray.analysis.summary import SummaryRow, summarise_trials
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
@@ -32,6 +33,11 @@ class Analysis:
     """Per language, at the largest k."""
     scorers: tuple[ScorerRow, ...]
     comparisons: tuple[Comparison, ...]
+
+    @cached_property
+    def regression(self) -> Regression:
+        """What goes along with the retrieval of a language; fitted when it is asked for, which takes a second."""
+        return fit_regression(regression_table(self.sources, self.parts))
 
     @cached_property
     def _means(self) -> dict[tuple[str, str, str, str], Interval]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.phrases import describe_size, listing, number
+from optical_ray.analysis.phrases import describe_size, listing, number, plural
+from optical_ray.analysis.regression import Regression
 
 TOGETHER = "queries that ask for the same English sentence are resampled together"
 
@@ -60,6 +61,18 @@ def training_caption() -> str:
     )
 
 
+def effects_caption(regression: Regression) -> str:
+    """Under the coefficients."""
+    spreads = ", ".join(f"{name} {value:.3f}" for name, value in regression.deviations.items())
+    return (
+        f"A linear mixed model of the mean Success@1 of {plural(regression.num_students, 'trained student')} on each of "
+        f"{plural(regression.num_languages, 'language')} ({regression.num_rows} rows), everything at once, with 95 % intervals; filled: "
+        "it excludes 0, uncorrected for their number. Units are in the table. Languages (with a slope of their own over k), seeds and "
+        f"students are random; standard deviations: {spreads}. What goes along with a covariate need not be caused by it: a grid sets k, "
+        "nobody sets which languages are near. " + " ".join(regression.notes)
+    ).rstrip()
+
+
 def search_caption() -> str:
     """Under the panels of a search."""
     return (
@@ -97,12 +110,25 @@ def methods(analysis: Analysis) -> list[str]:
         "Differences are paired: taken query by query, then resampled by sentence. Their intervals are not corrected for their number; "
         "a direction is claimed only where Holm's correction over the comparisons of one kind also leaves the two-sided bootstrap p "
         f"at most {1 - bootstrap.confidence:.2g}.",
+        *_regression_methods(analysis),
         "Selection: searches see the validation split only; the test split is scored once per trial, after training.",
         "OT's own share is the arm with both terms minus the arm with the contrastive loss alone; "
         "a mixed arm's score is never credited to OT.",
         f"Floors: {analysis.sources.lexical_name} on the query's own words; a translation memory, which answers with the "
         "English of the five nearest training rows; the student as it was initialised; "
         f"chance is {chance} (relevant / candidates).",
+    ]
+
+
+def _regression_methods(analysis: Analysis) -> list[str]:
+    regression = analysis.regression
+    if not regression.effects:
+        return list(regression.notes)
+    return [
+        "Regression: a linear mixed model by REML (statsmodels), with crossed random effects of language, of its slope over k, of seed "
+        "and of student; Wald intervals by Student's t with one degree of freedom less than there are languages or students, whichever are "
+        "fewer. It assumes that effects add up, that shares behave like normal numbers with equal variance, and that these languages stand "
+        "for others like them. A covariate that follows from those before it is left out, by name."
     ]
 
 

@@ -10,6 +10,7 @@ from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.captions import (
     TOGETHER,
+    effects_caption,
     k_caption,
     language_caption,
     level,
@@ -84,7 +85,12 @@ class PageView:
 
 
 def build_page(
-    analysis: Analysis, k: Sequence[Panel], per_language: Sequence[Panel], training: Sequence[Panel], search: Sequence[Panel]
+    analysis: Analysis,
+    k: Sequence[Panel],
+    per_language: Sequence[Panel],
+    training: Sequence[Panel],
+    search: Sequence[Panel],
+    effects: Sequence[Panel] = (),
 ) -> PageView:
     """Put an analysis and its figures into words and cells."""
     record = analysis.run.record
@@ -95,10 +101,12 @@ def build_page(
         _language_table(analysis),
         _scorer_table(analysis),
         _task_table(analysis),
+        _effects_table(analysis),
     ]
     figures = {
         "k": FigureView("How many languages?", k_caption(analysis), tuple(k)),
         "languages": FigureView("Which languages?", language_caption(analysis), tuple(per_language)),
+        "effects": FigureView("What goes along with it?", effects_caption(analysis.regression), tuple(effects)),
         "training": FigureView("Did training work?", training_caption(), tuple(training)),
         "search": FigureView("What did the search see?", search_caption(), tuple(search)),
     }
@@ -203,6 +211,24 @@ def _language_table(analysis: Analysis) -> TableView:
     caption = f"Success@1 on each query language at k = {k}, with the {level(analysis)} bootstrap interval over its queries."
     labels = [*(["seen in pre-training"] if seen else []), *[_label(analysis, name) for name in order]]
     return TableView("languages", caption, ("language", "queries", *labels), tuple(rows))
+
+
+def _effects_table(analysis: Analysis) -> TableView:
+    rows = []
+    for effect in analysis.regression.effects:
+        kind = "num strong" if effect.interval.excludes_zero else "num faint"
+        estimate, _, bounds = signed(effect.interval).partition(" ")
+        change = Cell(estimate, sort=repr(effect.interval.estimate), small=(bounds,), kind=kind, plain=f"{estimate} {bounds}")
+        rows.append(
+            (
+                Cell(effect.name),
+                change,
+                Cell(_p(effect.interval.p_value), sort=repr(effect.interval.p_value), kind="num"),
+                Cell(effect.unit),
+            )
+        )
+    caption = "Change of Success@1 per unit, with the 95 % interval, everything else held fixed; p is not corrected for the number of rows."
+    return TableView("effects", caption, ("covariate", "change", "p", "one unit"), tuple(rows))
 
 
 def _seen_in_pretraining(analysis: Analysis) -> dict[str, str]:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_ray.analysis.analyse import Analysis, analyse
 from optical_ray.analysis.curves import Point
+from optical_ray.analysis.effects import draw_effects
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.page import TableView, build_page
@@ -43,7 +44,8 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
     analysis = run if isinstance(run, Analysis) else analyse(load_run(run))
     folder = Path(out) if out is not None else RunFolder(analysis.run.path).report
     k, languages, training, search = draw_k(analysis), draw_languages(analysis), draw_training(analysis), draw_search(analysis)
-    page = build_page(analysis, k, languages, training, search)
+    effects = draw_effects(analysis.regression)
+    page = build_page(analysis, k, languages, training, search, effects)
     files: dict[str, bytes] = {"summary.parquet": _parquet(summary_table(analysis.summary))}
     files["summary.csv"] = _csv(
         summary_table(analysis.summary).column_names, (row.values() for row in summary_table(analysis.summary).to_pylist())
@@ -53,7 +55,7 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
     files["languages.csv"] = _points_csv(analysis.languages)
     files["metrics.csv"] = _metrics_csv(analysis)
     files |= {f"{name}.csv": _table_csv(table) for name, table in page.tables.items() if f"{name}.csv" not in files}
-    for panel in (*k, *languages, *training, *search):
+    for panel in (*k, *languages, *training, *search, *effects):
         files |= _panel_files(panel)
     page.files.extend(sorted(files))
     template = Environment(
