@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from optical_ray.analysis.arms import ArmDifference, arm_differences
 from optical_ray.analysis.compare import Comparison, compare
 from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
-from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, view_parts
+from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, untrained_trials, view_parts
+from optical_ray.analysis.importance import Importance, importance
 from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.regression import Regression, fit_regression, regression_table
-from optical_ray.analysis.sources import STUDENT, Sources, open_sources
+from optical_ray.analysis.sources import LEXICAL, STUDENT, Sources, open_sources
 from optical_ray.analysis.summary import SummaryRow, summarise_trials
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
 
@@ -33,6 +35,8 @@ class Analysis:
     """Per language, at the largest k."""
     scorers: tuple[ScorerRow, ...]
     comparisons: tuple[Comparison, ...]
+    arms: tuple[ArmDifference, ...]
+    """Every other arm minus the baseline, at the largest k."""
 
     @cached_property
     def regression(self) -> Regression:
@@ -47,18 +51,47 @@ class Analysis:
             if row.measure == "Success@1" and row.language is None and row.task == self.sources.task
         }
 
+    @cached_property
+    def importances(self) -> tuple[tuple[PartView, Importance], ...]:
+        """Of each search part's dimensions; computed when it is asked for."""
+        return tuple((part, importance(part)) for part in self.parts if part.kind == "search" and part.space)
+
+    def levels(self, group: str) -> dict[str, float]:
+        """Mean Success@1 of the lexical floor and of the untrained student on a group of languages, where there are such, by name."""
+        found: dict[str, float] = {}
+        scorers = [system.scorer for system in self.sources.systems() if system.name == LEXICAL]
+        for trial in self.run.trials:
+            floor = self.success(trial, group, LEXICAL, scorers[0]) if scorers else None
+            if floor is not None:
+                found[self.sources.lexical_name] = floor.estimate
+                break
+        own = [mean.estimate for trial in untrained_trials(self.run) if (mean := self.success(trial, group)) is not None]
+        if own:
+            found["untrained"] = sum(own) / len(own)
+        return found
+
     def success(self, trial: Trial, group: str, system: str = STUDENT, scorer: str | None = None) -> Interval | None:
         """A trial's mean Success@1 on a group of languages; None where it has none."""
         return self._means.get((trial.trial_id, system, scorer or self.sources.scorer, group))
 
 
-def analyse(run: Run, bootstrap: QueryBootstrap | None = None) -> Analysis:
-    """Compute summary, curves and comparisons of a run in whatever state it is."""
+def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | None = None) -> Analysis:
+    """Compute summary, curves and comparisons of a run in whatever state it is.
+
+    Args:
+        run: Loaded.
+        bootstrap: For every interval over sentences.
+        baseline: The arm that the others are compared with; None: `compare.choose_baseline`.
+
+    Raises:
+        ConfigError: no finished trial is of the baseline's arm.
+    """
     bootstrap = bootstrap or QueryBootstrap()
     parts = view_parts(run)
     sources = open_sources(run)
     smallest = common_languages(parts)
     cells = grid_cells(parts)
+    comparisons = compare(sources, parts, cells, smallest, bootstrap, baseline)
     return Analysis(
         run,
         sources,
@@ -70,5 +103,6 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None) -> Analysis:
         tuple(curve_points(sources, cells, smallest, bootstrap)),
         tuple(language_points(sources, cells, bootstrap)),
         tuple(scorer_rows(sources, cells, bootstrap)),
-        tuple(compare(sources, parts, cells, smallest, bootstrap)),
+        tuple(comparisons),
+        tuple(arm_differences(sources, cells, comparisons, baseline)),
     )

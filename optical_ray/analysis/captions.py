@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
+from optical_ray.analysis.arms import FEW
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 
@@ -73,14 +74,63 @@ def effects_caption(regression: Regression) -> str:
     ).rstrip()
 
 
-def search_caption() -> str:
-    """Under the panels of a search."""
+def arms_caption(analysis: Analysis) -> str:
+    """Under the differences from the baseline."""
+    counts = sorted({len(arm.seeds) for arm in analysis.arms})
+    seeds = ""
+    if counts and counts[-1] > 1:
+        seeds = f" Ticks: each of the {counts[-1]} training seeds."
+        few = "are too few for an interval of their own" if counts[-1] < FEW else "have their own interval (Student's t), as a thin line"
+        seeds += f" They {few}."
     return (
-        "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
-        "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
-        "both on validation (the lexical floor is measured on test only). "
-        "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
-        "No intervals: only the mean of a validation is kept."
+        f"Success@1 of each arm minus the baseline's, paired on the same queries, on the languages in training, with the {level(analysis)} "
+        "bootstrap interval over English sentences; filled: a direction also stands after Holm's correction."
+        f"{seeds} "
+        "Another baseline: optical report RUN --baseline ARM."
+    )
+
+
+def relations_caption(analysis: Analysis) -> str:
+    """Under quality against cost and plan."""
+    return (
+        "Test Success@1, mean over all evaluated languages, of every trial that shows its test score (of a search none does). "
+        "Dashed: "
+        f"{analysis.sources.lexical_name}; dotted: the untrained student. The front joins the trials that no other beats in both. "
+        "CPU hours are those of the trial's own processes on the machine that it ran on. Trials differ in arm, k and settings: a trend over "
+        "entropy is no effect of entropy."
+    )
+
+
+def heat_caption() -> str:
+    """Under the maps."""
+    return (
+        "Validation Success@1, which is what a setting may be chosen by. A grid's field is the mean over its trials there, whatever else "
+        "they differ in; a search's points were placed by its sampler. No intervals: only the mean of a validation is kept."
+    )
+
+
+def search_caption(analysis: Analysis) -> str:
+    """Under the panels of a search."""
+    notes = [one.note for _, one in analysis.importances if one.note]
+    told = (
+        ""
+        if len(notes) == len(analysis.importances)
+        else (
+            "Importance: the share of each dimension in being among the best trials (PED-ANOVA, arXiv 2304.10255, by Optuna), over finished "
+            "trials; what the sampler hardly tried counts little. "
+        )
+    )
+    return (
+        " ".join(notes)
+        + (" " if notes else "")
+        + told
+        + (
+            "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
+            "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
+            "both on validation (the lexical floor is measured on test only). "
+            "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
+            "No intervals: only the mean of a validation is kept."
+        )
     )
 
 

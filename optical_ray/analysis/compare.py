@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,12 +13,14 @@ from optical_ray.analysis.design import Cell, PartView, best_of_search
 from optical_ray.analysis.outcomes import MEASURES, Languages, count_sentences, pair
 from optical_ray.analysis.sources import MEAN_REMOVED, Sources
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
+from optical_ray.errors import ConfigError
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, adjust_holm
 
 AGAINST_FLOOR = "against the lexical floor"
 AGAINST_MEMORY = "against the translation memory"
 AGAINST_UNTRAINED = "against the untrained student"
 OWN_SHARE = "OT's own share"
+ARMS = "against the baseline"
 MORE_LANGUAGES = "more languages"
 MEAN_REMOVAL = "language-mean removal"
 SEARCH = "the search's choice"
@@ -53,7 +55,12 @@ class Comparison:
 
 
 def compare(
-    sources: Sources, parts: Iterable[PartView], cells: list[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap
+    sources: Sources,
+    parts: Iterable[PartView],
+    cells: list[Cell],
+    smallest: frozenset[str],
+    bootstrap: QueryBootstrap,
+    baseline: str | None = None,
 ) -> list[Comparison]:
     """Every comparison that the finished trials allow, in the order of the constants above; by MEASURES.
 
@@ -69,6 +76,8 @@ def compare(
     untrained = sources.untrained()
     for cell in largest:
         build.add(AGAINST_UNTRAINED, cell, "untrained student", untrained, (IN_TRAINING, UNSEEN))
+    for cell, base in pair_with_baseline(largest, baseline):
+        build.add(ARMS, cell, name_cell(base), sources.student(base.trials), (IN_TRAINING,))
     for cell in cells:
         rival = _find(cells, CONTRASTIVE, cell)
         if cell.arm == OT_MIXED and rival is not None:
@@ -101,6 +110,29 @@ def compare(
                 label=label,
             )
     return _correct(build.rows, 1.0 - bootstrap.confidence)
+
+
+def choose_baseline(cells: Iterable[Cell], baseline: str | None = None) -> str | None:
+    """The arm that the others are compared with: the one asked for, else contrastive, else OT, else the first; None without cells.
+
+    Raises:
+        ConfigError: no finished cell is of the arm asked for.
+    """
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
+    if baseline is not None and arms and baseline not in arms:
+        raise ConfigError(f"baseline {baseline!r}: no finished trial of the largest k is of this arm; there are {', '.join(arms)}")
+    return baseline or next((arm for arm in (CONTRASTIVE, "OT", *arms) if arm in arms), None)
+
+
+def pair_with_baseline(largest: Sequence[Cell], baseline: str | None = None) -> list[tuple[Cell, Cell]]:
+    """Every cell of another arm with the baseline's cell of the same further settings, where there is one.
+
+    Raises:
+        ConfigError: as `choose_baseline`.
+    """
+    arm = choose_baseline(largest, baseline)
+    found = [(cell, _find(largest, arm, cell)) for cell in largest if arm is not None and cell.arm != arm]
+    return [(cell, base) for cell, base in found if base is not None]
 
 
 def name_cell(cell: Cell) -> str:

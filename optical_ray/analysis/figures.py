@@ -230,7 +230,7 @@ def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension:
         axes.set_xticks(range(len(categories)), categories)
     elif dimension.get("kind") == "LogUniform":
         axes.set_xscale("log")
-        ticks = _log_ticks(float(dimension["low"]), float(dimension["high"]))
+        ticks = log_ticks(float(dimension["low"]), float(dimension["high"]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel(f"{name} (log scale)" if dimension.get("kind") == "LogUniform" else name)
@@ -287,7 +287,7 @@ def _legend_rank(label: str, arms: Sequence[str]) -> int:
     return arms.index(label) if label in arms else len(arms) + (label == UNTRAINED)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2, 5 times powers of ten inside the range."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**exponent for exponent in exponents for factor in (1, 2, 5)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,15 @@ from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.captions import (
     TOGETHER,
+    arms_caption,
     effects_caption,
+    heat_caption,
     k_caption,
     language_caption,
     level,
     methods,
     provenance,
+    relations_caption,
     search_caption,
     training_caption,
 )
@@ -84,15 +87,8 @@ class PageView:
     files: list[str] = field(default_factory=list)
 
 
-def build_page(
-    analysis: Analysis,
-    k: Sequence[Panel],
-    per_language: Sequence[Panel],
-    training: Sequence[Panel],
-    search: Sequence[Panel],
-    effects: Sequence[Panel] = (),
-) -> PageView:
-    """Put an analysis and its figures into words and cells."""
+def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> PageView:
+    """Put an analysis and its figures (by section) into words and cells."""
     record = analysis.run.record
     finished, planned = count_trials(analysis)
     tables = [
@@ -103,13 +99,17 @@ def build_page(
         _task_table(analysis),
         _effects_table(analysis),
     ]
-    figures = {
-        "k": FigureView("How many languages?", k_caption(analysis), tuple(k)),
-        "languages": FigureView("Which languages?", language_caption(analysis), tuple(per_language)),
-        "effects": FigureView("What goes along with it?", effects_caption(analysis.regression), tuple(effects)),
-        "training": FigureView("Did training work?", training_caption(), tuple(training)),
-        "search": FigureView("What did the search see?", search_caption(), tuple(search)),
+    captions = {
+        "k": ("How many languages?", k_caption(analysis)),
+        "arms": ("Which objective?", arms_caption(analysis)),
+        "languages": ("Which languages?", language_caption(analysis)),
+        "effects": ("What goes along with it?", effects_caption(analysis.regression)),
+        "relations": ("What stands beside quality?", relations_caption(analysis)),
+        "training": ("Did training work?", training_caption()),
+        "heat": ("Two settings at once", heat_caption()),
+        "search": ("What did the search see?", search_caption(analysis)),
     }
+    figures = {name: FigureView(*captions[name], tuple(found)) for name, found in panels.items() if found}
     return PageView(
         name=record.name,
         state=f"{finished} of {plural(planned, 'trial')} finished",
@@ -118,7 +118,7 @@ def build_page(
         question=record.question,
         expectation=record.expectation,
         tables={table.name: table for table in tables if table.rows},
-        figures={name: figure for name, figure in figures.items() if figure.panels},
+        figures=figures,
         methods=methods(analysis),
         provenance=provenance(analysis),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from optical_ray.analysis.effects import draw_effects
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.page import TableView, build_page
+from optical_ray.analysis.relations import draw_arms, draw_heat, draw_importance, draw_relations
 from optical_ray.analysis.style import Panel
 from optical_ray.analysis.summary import summary_table
 from optical_ray.errors import RunFolderError
@@ -43,19 +45,17 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
     """
     analysis = run if isinstance(run, Analysis) else analyse(load_run(run))
     folder = Path(out) if out is not None else RunFolder(analysis.run.path).report
-    k, languages, training, search = draw_k(analysis), draw_languages(analysis), draw_training(analysis), draw_search(analysis)
-    effects = draw_effects(analysis.regression)
-    page = build_page(analysis, k, languages, training, search, effects)
-    files: dict[str, bytes] = {"summary.parquet": _parquet(summary_table(analysis.summary))}
-    files["summary.csv"] = _csv(
-        summary_table(analysis.summary).column_names, (row.values() for row in summary_table(analysis.summary).to_pylist())
-    )
+    figures = draw_all(analysis)
+    page = build_page(analysis, figures)
+    summary = summary_table(analysis.summary)
+    files: dict[str, bytes] = {"summary.parquet": _parquet(summary)}
+    files["summary.csv"] = _csv(summary.column_names, zip(*summary.to_pydict().values(), strict=True))
     files["comparisons.csv"] = _comparisons_csv(analysis)
     files["curves.csv"] = _points_csv(analysis.curves)
     files["languages.csv"] = _points_csv(analysis.languages)
     files["metrics.csv"] = _metrics_csv(analysis)
     files |= {f"{name}.csv": _table_csv(table) for name, table in page.tables.items() if f"{name}.csv" not in files}
-    for panel in (*k, *languages, *training, *search, *effects):
+    for panel in itertools.chain(*figures.values()):
         files |= _panel_files(panel)
     page.files.extend(sorted(files))
     template = Environment(
@@ -77,6 +77,20 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
             f"{folder}: the report cannot be written ({error.strerror or error}); choose another folder with --out"
         ) from None
     return folder / "index.html"
+
+
+def draw_all(analysis: Analysis) -> dict[str, list[Panel]]:
+    """Every figure that the run allows, by the name of its section."""
+    return {
+        "k": draw_k(analysis),
+        "arms": draw_arms(analysis.arms),
+        "languages": draw_languages(analysis),
+        "effects": draw_effects(analysis.regression),
+        "relations": draw_relations(analysis),
+        "training": draw_training(analysis),
+        "heat": draw_heat(analysis),
+        "search": [*draw_importance(analysis.importances), *draw_search(analysis)],
+    }
 
 
 def escape_csv(value: Any) -> Any:

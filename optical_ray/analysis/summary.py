@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +103,8 @@ def group_languages(
 
 def summary_table(rows: Iterable[SummaryRow]) -> pa.Table:
     """The rows in the schema of summary.parquet."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SUMMARY)
+    found = list(rows)
+    return pa.table({name: [getattr(row, name) for row in found] for name in SUMMARY.names}, schema=SUMMARY)
 
 
 def _summarise_trial(

@@ -179,6 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.set_defaults(run="report:report")
     report.add_argument("folder", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart-0123456789ab")
     report.add_argument("--out", type=Path, default=None, help="where to write (default: RUN/report)")
+    report.add_argument("--baseline", metavar="ARM", help="the arm that the others are compared with (default: contrastive, else OT)")
 
     export = verbs.add_parser(
         "export",

@@ -15,14 +15,14 @@ from optical_ray.cli.progress import make_console
 
 def report(options: argparse.Namespace) -> None:
     """Table on the terminal, page and figures in the folder."""
-    print_report(options.folder, options.out)
+    print_report(options.folder, options.out, options.baseline)
 
 
-def print_report(run: Path, out: Path | None = None) -> Path:
+def print_report(run: Path, out: Path | None = None, baseline: str | None = None) -> Path:
     """Print the run's table, write its report, return the page."""
     console = make_console()
     loaded = load_run(run)
-    analysis = analyse(loaded)
+    analysis = analyse(loaded, baseline=baseline)
     console.print(render_table(analysis))
     for line in describe_fronts(loaded):
         console.print(line, soft_wrap=True, highlight=False)
