@@ -96,8 +96,8 @@ def relations_caption(analysis: Analysis) -> str:
         "Test Success@1, mean over all evaluated languages, of every trial that shows its test score (of a search none does). "
         "Dashed: "
         f"{analysis.sources.lexical_name}; dotted: the untrained student. The front joins the trials that no other beats in both. "
-        "CPU hours are those of the trial's own processes on the machine that it ran on. Trials differ in arm, k and settings: a trend over "
-        "entropy is no effect of entropy."
+        "CPU hours are those of the trial's own processes on the machine that it ran on. Trials differ in arm, k and settings: a trend "
+        "over entropy is no effect of entropy."
     )
 
 
@@ -116,8 +116,8 @@ def search_caption(analysis: Analysis) -> str:
         ""
         if len(notes) == len(analysis.importances)
         else (
-            "Importance: the share of each dimension in being among the best trials (PED-ANOVA, arXiv 2304.10255, by Optuna), over finished "
-            "trials; what the sampler hardly tried counts little. "
+            "Importance: the share of each dimension in being among the best trials (PED-ANOVA, arXiv 2304.10255, by Optuna), over "
+            "finished trials; what the sampler hardly tried counts little. "
         )
     )
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from optical_ray.analysis.phrases import bracket, languages, number, plural, sig
 from optical_ray.analysis.sources import LEXICAL, REMOVED, STUDENT
 from optical_ray.analysis.style import Panel
 from optical_ray.analysis.table import GROUPS, marks_of
+from optical_ray.analysis.trial_sections import TrialSection, trial_sections
 from optical_ray.retrieval.intervals import Interval
 
 
@@ -47,6 +48,8 @@ class Cell:
     """CSS class: num | code | warn | strong | faint"""
     plain: str | None = None
     """What a CSV holds instead of the text."""
+    link: str = ""
+    """Id of the page's section that the text leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class PageView:
     figures: dict[str, FigureView]
     methods: list[str]
     provenance: list[tuple[str, str]]
+    sections: list[TrialSection]
     files: list[str] = field(default_factory=list)
 
 
@@ -91,8 +95,9 @@ def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> Pag
     """Put an analysis and its figures (by section) into words and cells."""
     record = analysis.run.record
     finished, planned = count_trials(analysis)
+    sections = trial_sections(analysis)
     tables = [
-        _trial_table(analysis),
+        _trial_table(analysis, {section.trial_id for section in sections}),
         _comparison_table(analysis),
         _language_table(analysis),
         _scorer_table(analysis),
@@ -121,13 +126,14 @@ def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> Pag
         figures=figures,
         methods=methods(analysis),
         provenance=provenance(analysis),
+        sections=sections,
     )
 
 
-def _trial_table(analysis: Analysis) -> TableView:
+def _trial_table(analysis: Analysis, with_section: Set[str]) -> TableView:
     fields = varying_fields(analysis.run.trials)
     columns = ("trial", "arm", "k", "state", *[short(name) for name in fields], "steps", "valid", *GROUPS)
-    rows = tuple(_trial_row(analysis, part, trial, fields) for part in analysis.parts for trial in part.trials)
+    rows = tuple(_trial_row(analysis, part, trial, fields, with_section) for part in analysis.parts for trial in part.trials)
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
     caption = (
         f"Success@1, mean over languages, scorer {analysis.sources.scorer}; in brackets the {level(analysis)} interval over English "
@@ -140,12 +146,13 @@ def _trial_table(analysis: Analysis) -> TableView:
     return TableView("trials", caption, columns, rows)
 
 
-def _trial_row(analysis: Analysis, part: PartView, trial: Trial, fields: Sequence[str]) -> tuple[Cell, ...]:
+def _trial_row(analysis: Analysis, part: PartView, trial: Trial, fields: Sequence[str], with_section: Set[str]) -> tuple[Cell, ...]:
     status = trial.status
     best = best_of_search(part) if part.kind == "search" else None
     chosen = best is not None and best.trial_id == trial.trial_id
+    link = f"trial-{trial.trial_id}" if trial.trial_id in with_section else ""
     cells = [
-        Cell(trial.trial_id, small=(part.name,), kind="code strong" if chosen else "code", plain=trial.trial_id),
+        Cell(trial.trial_id, small=(part.name,), kind="code strong" if chosen else "code", plain=trial.trial_id, link=link),
         Cell("untrained" if trial.arm == "none" else trial.arm),
         _count(trial.k),
     ]

@@ -16,9 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_ray.analysis.analyse import Analysis, analyse
 from optical_ray.analysis.curves import Point
+from optical_ray.analysis.design import shows_test
 from optical_ray.analysis.effects import draw_effects
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
+from optical_ray.analysis.joined import write_joined
 from optical_ray.analysis.load import load_run
+from optical_ray.analysis.markdown import to_markdown
 from optical_ray.analysis.page import TableView, build_page
 from optical_ray.analysis.relations import draw_arms, draw_heat, draw_importance, draw_relations
 from optical_ray.analysis.style import Panel
@@ -26,6 +29,7 @@ from optical_ray.analysis.summary import summary_table
 from optical_ray.errors import RunFolderError
 from optical_ray.runs.folder import RunFolder
 
+REPORT, ROWS_FILE = "report.md", "rows.parquet"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs what begins like this (OWASP, CSV injection)."""
 
@@ -57,7 +61,8 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
     files |= {f"{name}.csv": _table_csv(table) for name, table in page.tables.items() if f"{name}.csv" not in files}
     for panel in itertools.chain(*figures.values()):
         files |= _panel_files(panel)
-    page.files.extend(sorted(files))
+    page.files.extend(sorted([*files, REPORT, ROWS_FILE]))
+    files[REPORT] = to_markdown(page).encode()
     template = Environment(
         loader=PackageLoader("optical_ray.analysis", "templates"),
         autoescape=True,
@@ -72,6 +77,8 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
             scratch = folder / f".{name}.{os.getpid()}"
             scratch.write_bytes(content)
             os.replace(scratch, folder / name)
+        chosen = frozenset(trial.trial_id for part in analysis.parts for trial in part.trials if shows_test(part, trial))
+        write_joined(analysis.run, analysis.parts, chosen, folder / ROWS_FILE)
     except OSError as error:
         raise RunFolderError(
             f"{folder}: the report cannot be written ({error.strerror or error}); choose another folder with --out"

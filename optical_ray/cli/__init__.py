@@ -92,8 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="One distillation. Killed and started again, it continues from its last checkpoint. One worker needs no Ray.",
     )
     train.set_defaults(run="train:train")
-    train.add_argument("recipe", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
+    train.add_argument("recipe", nargs="?", metavar="RECIPE.json", help="a recipe; `optical recipe show` writes one")
     train.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="recipe fields to replace, such as transport.epsilon=0.1")
+    train.add_argument("--from", dest="from_trial", type=Path, metavar="RUN/TRIAL", help="the recipe of a trial, such as RUN/0123456789ab")
     _worker_options(train)
     _address(train)
     _out(train)

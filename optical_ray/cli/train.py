@@ -66,11 +66,8 @@ def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
         ConfigError: it cannot be read, or an option is out of range.
         ResourceError: its batches do not suit the workers.
     """
-    if "=" in options.recipe and not Path(options.recipe).exists():
-        raise ConfigError(
-            f"{options.recipe}: expected a recipe's file first, then FIELD=VALUE; write one with `optical recipe show > my.json`"
-        )
-    recipe = Recipe.read(Path(options.recipe)).override(dict(parse_override(text) for text in options.overrides))
+    file, overrides = _choose_recipe(options)
+    recipe = Recipe.read(file).override(dict(parse_override(text) for text in overrides))
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: expected at least 1")
     threads = max(1, (os.cpu_count() or 1) // options.workers) if options.threads is None else options.threads
@@ -80,6 +77,26 @@ def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
     )
     resources.check(recipe)
     return recipe, resources
+
+
+def _choose_recipe(options: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The recipe's file, and the fields to replace."""
+    words = [*([] if options.recipe is None else [options.recipe]), *options.overrides]
+    if options.from_trial is not None:
+        run, trial_id = options.from_trial.parent, options.from_trial.name
+        places = (options.from_trial / "recipe.json", run / "trials" / trial_id / "recipe.json")
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            raise ConfigError(f"--from {options.from_trial}: no trial there (looked for {places[1]}); expected RUN/TRIAL")
+        if strange := [word for word in words if "=" not in word]:
+            raise ConfigError(f"{strange[0]}: with --from the recipe is the trial's; expected FIELD=VALUE")
+        return found, words
+    if not words or ("=" in words[0] and not Path(words[0]).exists()):
+        raise ConfigError(
+            f"{words[0] if words else 'optical train'}: expected a recipe's file first, then FIELD=VALUE; write one with "
+            "`optical recipe show > my.json`, or name a trial with --from RUN/TRIAL"
+        )
+    return Path(words[0]), words[1:]
 
 
 def _record(recipe: Recipe, resources: Resources, run: RunFolder) -> None:

@@ -86,7 +86,7 @@ def make_search(trial, count, score):
 def test_importance_finds_the_dimension_that_matters(planted_analysis):
     trial = next(trial for trial in planted_analysis.run.trials if trial.finished)
     found = importance(make_search(trial, 60, lambda epsilon, tau: -abs(np.log(epsilon) + 1.5)))
-    assert list(found.shares)[0] == "transport.epsilon"
+    assert next(iter(found.shares)) == "transport.epsilon"
     assert found.shares["transport.epsilon"] > 0.8
     assert sum(found.shares.values()) == pytest.approx(1.0)
     part = make_search(trial, 60, lambda epsilon, tau: epsilon)
