@@ -5,7 +5,7 @@ PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch 
 TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
-.PHONY: sweep sweep-full test test-slow test-interop test-cluster test-faults check format clean
+.PHONY: sweep sweep-full test test-slow test-interop test-cluster test-faults test-browser check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
@@ -14,7 +14,7 @@ sweep-full: .venv/ready  # does the number of languages in pre-training matter? 
 	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready
-	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not faults" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	RAY_ADDRESS=local OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not faults and not browser" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/test-ready  # by hand; OPTICAL_E5 and OPTICAL_BITEXT name an encoder and a bitext that the project does not ship
 	RAY_ADDRESS=local $(BIN)/python -m pytest -m slow -s
@@ -27,6 +27,10 @@ test-faults: .venv/test-ready  # by hand: processes, nodes and disks that really
 
 test-cluster: .venv/test-ready  # by hand: two nodes, a job, and cluster/on-premise.yaml for true, in namespaces of their own (Linux, no root)
 	tests/cluster/run.sh $(BIN)/python
+
+test-browser: .venv/browser-ready  # the report of the main job's run in a real Chromium (Debian: apt-get install chromium)
+	$(BIN)/optical sweep sweeps/quickstart.py $(if $(wildcard runs/quickstart-*),--resume)
+	OPTICAL_RUN=$$(ls -d runs/quickstart-*) $(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
@@ -48,6 +52,10 @@ format: .venv/ready
 .venv/test-ready: .venv/ready requirements-test.lock
 	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock; \
 	else echo "No Triton for this machine: the tests of the GPU kernel will be skipped"; fi
+	@touch $@
+
+.venv/browser-ready: .venv/test-ready requirements-browser.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.lock
 	@touch $@
 
 clean:

@@ -12,7 +12,7 @@ def lock_lines(name="requirements.lock"):
 
 
 def test_every_line_is_a_name_and_a_public_version():
-    lines = [*lock_lines(), *lock_lines("requirements-test.lock")]
+    lines = [*lock_lines(), *lock_lines("requirements-test.lock"), *lock_lines("requirements-browser.lock")]
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", line)] == []
 
 
