@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from optical_ray.analysis.arms import ArmDifference, arm_differences
-from optical_ray.analysis.compare import Comparison, compare
+from optical_ray.analysis.compare import Comparison, compare, compare_runs
 from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
 from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, untrained_trials, view_parts
 from optical_ray.analysis.importance import Importance, importance
@@ -37,6 +37,8 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     arms: tuple[ArmDifference, ...]
     """Every other arm minus the baseline, at the largest k."""
+    other: Run | None = None
+    """Another run that this one was compared with."""
 
     @cached_property
     def regression(self) -> Regression:
@@ -75,13 +77,14 @@ class Analysis:
         return self._means.get((trial.trial_id, system, scorer or self.sources.scorer, group))
 
 
-def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | None = None) -> Analysis:
+def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | None = None, other: Run | None = None) -> Analysis:
     """Compute summary, curves and comparisons of a run in whatever state it is.
 
     Args:
         run: Loaded.
         bootstrap: For every interval over sentences.
         baseline: The arm that the others are compared with; None: `compare.choose_baseline`.
+        other: Another run, whose cells of the same settings stand beside this one's.
 
     Raises:
         ConfigError: no finished trial is of the baseline's arm.
@@ -92,6 +95,8 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | N
     smallest = common_languages(parts)
     cells = grid_cells(parts)
     comparisons = compare(sources, parts, cells, smallest, bootstrap, baseline)
+    if other is not None:
+        comparisons += compare_runs(sources, cells, open_sources(other), grid_cells(view_parts(other)), bootstrap)
     return Analysis(
         run,
         sources,
@@ -105,4 +110,5 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | N
         tuple(scorer_rows(sources, cells, bootstrap)),
         tuple(comparisons),
         tuple(arm_differences(sources, cells, comparisons, baseline)),
+        other,
     )

@@ -10,7 +10,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.compare import AGAINST_FLOOR, AGAINST_MEMORY, AGAINST_UNTRAINED, MORE_LANGUAGES, OWN_SHARE, SEARCH, Comparison
+from optical_ray.analysis.compare import (
+    AGAINST_FLOOR,
+    AGAINST_MEMORY,
+    AGAINST_UNTRAINED,
+    BESIDE,
+    MORE_LANGUAGES,
+    OWN_SHARE,
+    SEARCH,
+    Comparison,
+)
 from optical_ray.analysis.curves import largest_cells
 from optical_ray.analysis.design import untrained_trials
 from optical_ray.analysis.load import Trial
@@ -28,6 +37,14 @@ FEW_SEEDS = 5
 def answer(analysis: Analysis) -> list[str]:
     """The answer, sentence by sentence; never empty."""
     sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_own_share(analysis), *_search(analysis)]
+    sentences += _beside(analysis)
+        *_floors(analysis),
+        *_memory(analysis),
+        *_more_languages(analysis),
+        *_own_share(analysis),
+        *_search(analysis),
+        *_beside(analysis),
+    ]
     finished, planned = count_trials(analysis)
     if not sentences:
         why = "no trial has finished yet" if finished == 0 else "no grid trial with test queries has finished yet"
@@ -152,6 +169,22 @@ def _search(analysis: Analysis) -> list[str]:
             else:
                 sentences.append(f"{lead} cannot be told from the grid's setting on test: {bracket(change)}.")
     return sentences
+
+
+def _beside(analysis: Analysis) -> list[str]:
+    if analysis.other is None:
+        return []
+    name, rows = analysis.other.path.name, _success(analysis, BESIDE)
+    if not rows:
+        return [f"No setting of {name} with the same arm and k has queries in common with this run's."]
+    higher, lower, unclear = _by_direction(rows)
+    clauses = []
+    for found, word in ((higher, "above"), (lower, "below")):
+        if found:
+            clauses.append(f"{listing(f'{row.first} is {word} by {size_of(row.difference)}' for row in found)}")
+    if unclear:
+        clauses.append(f"no difference could be shown for {listing(f'{row.first} ({bracket(row.difference)})' for row in unclear)}")
+    return [f"Beside {name}, at the same arm and k on the same queries: {'; '.join(clauses)}."]
 
 
 def _against(rows: Sequence[Comparison], level: str) -> list[str]:

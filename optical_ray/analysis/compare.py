@@ -24,6 +24,7 @@ ARMS = "against the baseline"
 MORE_LANGUAGES = "more languages"
 MEAN_REMOVAL = "language-mean removal"
 SEARCH = "the search's choice"
+BESIDE = "against the other run"
 
 OT_MIXED, CONTRASTIVE = "OT + contrastive", "contrastive"
 
@@ -109,6 +110,25 @@ def compare(
                 (IN_TRAINING,),
                 label=label,
             )
+    return _correct(build.rows, 1.0 - bootstrap.confidence)
+
+
+def compare_runs(
+    sources: Sources, cells: Iterable[Cell], other: Sources, others: Iterable[Cell], bootstrap: QueryBootstrap
+) -> list[Comparison]:
+    """The cells of a run minus those of another that have the same arm, k and further settings, on the languages that both trained on.
+
+    Queries are paired where both asked the same; what only one has is counted in `unmatched`.
+    """
+    build = _Builder(sources, bootstrap, frozenset())
+    by_setting = {(cell.arm, cell.extras, cell.k): cell for cell in others}
+    for cell in cells:
+        twin = by_setting.get((cell.arm, cell.extras, cell.k))
+        if twin is not None:
+            shared = frozenset(cell.trained & twin.trained)
+            found = {name: own for name, own in other.student(twin.trials).items() if name in shared}
+            own = {name: mine for name, mine in sources.student(cell.trials).items() if name in shared}
+            build.add(BESIDE, cell, f"{name_cell(twin)} of {other.run.path.name}", found, (IN_TRAINING,), first=own)
     return _correct(build.rows, 1.0 - bootstrap.confidence)
 
 

@@ -34,12 +34,13 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs what begins like this (OWASP, CSV injection)."""
 
 
-def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> Path:
+def write_report(run: Path | str | Analysis, out: Path | str | None = None, reload_seconds: float | None = None) -> Path:
     """Write the report of a run in whatever state it is.
 
     Args:
         run: A run folder, or what `analyse` made of it.
         out: Where to; None: `report/` in the run folder. Files of the same names are replaced one by one, others are left alone.
+        reload_seconds: How often an open page loads itself again; None: never.
 
     Returns:
         The page, `<out>/index.html`.
@@ -70,7 +71,7 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None) -> P
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    files["index.html"] = template.get_template("page.html").render(page=page).encode()
+    files["index.html"] = template.get_template("page.html").render(page=page, reload_seconds=reload_seconds).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

@@ -178,8 +178,22 @@ def build_parser() -> argparse.ArgumentParser:
         description="Write report/index.html, figures and tables from a running, killed or finished run.",
     )
     report.set_defaults(run="report:report")
-    report.add_argument("folder", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart-0123456789ab")
-    report.add_argument("--out", type=Path, default=None, help="where to write (default: RUN/report)")
+    report.add_argument(
+        "folders", nargs="+", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart-0123456789ab; several need --out"
+    )
+    report.add_argument("--out", type=Path, default=None, help="where to write (default: RUN/report; of several runs, a folder for each)")
+    report.add_argument(
+        "--compare", type=Path, default=None, metavar="RUN_B", help="put the same settings of another run beside this one's"
+    )
+    report.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=30.0,
+        default=None,
+        metavar="SECONDS",
+        help="write it again when the run has changed, looked at every so many seconds (default 30), until all trials have an end",
+    )
     report.add_argument("--baseline", metavar="ARM", help="the arm that the others are compared with (default: contrastive, else OT)")
 
     export = verbs.add_parser(
