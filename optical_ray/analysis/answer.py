@@ -38,13 +38,6 @@ def answer(analysis: Analysis) -> list[str]:
     """The answer, sentence by sentence; never empty."""
     sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_own_share(analysis), *_search(analysis)]
     sentences += _beside(analysis)
-        *_floors(analysis),
-        *_memory(analysis),
-        *_more_languages(analysis),
-        *_own_share(analysis),
-        *_search(analysis),
-        *_beside(analysis),
-    ]
     finished, planned = count_trials(analysis)
     if not sentences:
         why = "no trial has finished yet" if finished == 0 else "no grid trial with test queries has finished yet"

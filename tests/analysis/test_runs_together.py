@@ -16,6 +16,13 @@ from optical_ray.runs.folder import RunFolder
 BOOTSTRAP = QueryBootstrap(resamples=500)
 
 
+def call(arguments):
+    """The exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
 def better(arm, k, language, trained, system):
     return 0.8 if trained and arm == "OT" and system == "student" else 0.3
 
@@ -49,9 +56,9 @@ def test_runs_without_a_setting_in_common_say_so(two, tmp_path, sweep_writer):
 
 
 def test_several_runs_are_written_side_by_side(two, tmp_path, capsys):
-    assert main(["report", *map(str, two), "--out", str(tmp_path)]) == 0
+    assert call(["report", *map(str, two), "--out", str(tmp_path)]) == 0
     assert all((tmp_path / run.name / "index.html").is_file() for run in two)
-    assert main(["report", str(two[0]), "--compare", str(two[1]), "--out", str(tmp_path / "both")]) == 0
+    assert call(["report", str(two[0]), "--compare", str(two[1]), "--out", str(tmp_path / "both")]) == 0
     assert "of second" in (tmp_path / "both" / "comparisons.csv").read_text()
     capsys.readouterr()
 
@@ -65,19 +72,19 @@ def test_several_runs_are_written_side_by_side(two, tmp_path, capsys):
     ],
 )
 def test_bad_options_are_told_in_one_line(two, tmp_path, capsys, options, expected):
-    assert main(["report", str(two[0]), "--out", str(tmp_path), *options]) == 2
+    assert call(["report", str(two[0]), "--out", str(tmp_path), *options]) == 2
     assert expected in capsys.readouterr().err
 
 
 def test_several_runs_need_a_place(two, capsys):
-    assert main(["report", *map(str, two)]) == 2
+    assert call(["report", *map(str, two)]) == 2
     assert "several runs: expected --out DIR" in capsys.readouterr().err
 
 
 def test_a_report_follows_its_run_to_the_end(tmp_path, sweep_writer, capsys):
     path = sweep_writer(tmp_path / "run", sizes=(1,), arms=("OT",), searches=0, queries=30, begun=1)
     page = path / "report" / "index.html"
-    watching = threading.Thread(target=main, args=(["report", str(path), "--watch", "0.2"],), daemon=True)
+    watching = threading.Thread(target=call, args=(["report", str(path), "--watch", "0.2"],), daemon=True)
     watching.start()
     wait_for(lambda: page.is_file() and 'http-equiv="refresh"' in page.read_text())
     sweep_writer(path, sizes=(1,), arms=("OT",), searches=0, queries=30)
