@@ -1,7 +1,6 @@
-"""One training on two or more workers: Ray Train V2 holds the group together, Ray Data feeds each rank its part of the plan.
+"""One training on two or more workers: Ray Train V2 holds the group together, Ray Data feeds each rank its part of the plan (`feed`).
 
-Every rank has a dataset of its own, made of its rows of the plan; nothing is split at run time (docs/decisions). The trial's own
-checkpoints and metrics are the truth: Train's folder is scratch.
+The trial's own checkpoints and metrics are the truth: Train's folder is scratch.
 """
 
 from __future__ import annotations
@@ -15,36 +14,28 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
-import ray.data
 import ray.train
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.artifacts import Store
-from optical_ray.data.batches import ARRAY_TYPES, ReadBatches, WindowSource
-from optical_ray.data.plan import BatchPlan, Position
+from optical_ray.data.batches import ReadBatches
 from optical_ray.distillation import distil_worker
 from optical_ray.errors import OpticalError, WorkerDied
-from optical_ray.orchestration.room import DATA_CPUS
+from optical_ray.orchestration.feed import read_rank, start_reader
 from optical_ray.pretraining.worker import pretrain_worker
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.folder import TrialFolder
 from optical_ray.training.loop import Report
 from optical_ray.training.parallel import Parallel
 
-PAIRS_PER_TASK = 65536
-"""Windows of about so many pairs are one task: few enough tasks that a long plan is laid out in no time."""
-BLOCK_BYTES = 4 * 2**20
-"""Batches are handed on in blocks of this size, so that the first step does not wait for the whole task."""
 GROUP_TIMEOUT_SECONDS = 1800
 """The others wait at the next reduction while the main worker validates."""
 SCRATCH, STOP = ".train", "stop"
@@ -167,7 +158,7 @@ def _work(config: Mapping[str, Any]) -> None:
     """What one data-parallel worker does."""
     with contextlib.suppress(FileNotFoundError):  # Train moves to a folder of its own; relative paths of a recipe are the driver's
         os.chdir(config["cwd"])
-    ray.remote(_import).options(num_cpus=DATA_CPUS / (2 * ray.train.get_context().get_world_size())).remote()
+    start_reader(ray.train.get_context().get_world_size())
     worker: Worker = pickle.loads(config["worker"])
     resources = Resources.parse(config["resources"], "resources")
     folder = TrialFolder(Path(config["folder"]))
@@ -181,60 +172,3 @@ def _work(config: Mapping[str, Any]) -> None:
             raise _Stopped(f"at step {step}")
 
     worker(resources, Store(Path(config["store"])), folder, look_for_stop, parallel, read_rank)
-
-
-def _import() -> None:
-    """Nothing: to be asked for it, a process has imported this module, and is there when the first rows are to be read."""
-
-
-@functools.lru_cache(maxsize=4)
-def _open(pickled: bytes) -> WindowSource:
-    source: WindowSource = pickle.loads(pickled)
-    return source
-
-
-def _read_window(windows: pa.Table, source: bytes, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[pa.Table]:
-    """One row for each batch of each window: arrays as bytes, and the position after. A task, not an actor: its process, with the shards
-    open, serves the next trial."""
-    for window in windows["window"].to_pylist():
-        rows = []
-        for turn, (batch, after) in enumerate(_open(source).read_window(plan, window, rank, workers)):
-            if window > start.window or turn >= start.batch:
-                arrays = {name: array.tobytes() for name, array in batch.to_arrays().items()}
-                rows.append(arrays | {f"after_{name}": value for name, value in after._asdict().items()})
-        yield pa.Table.from_pylist(rows)
-
-
-def read_rank(source: WindowSource, plan: BatchPlan, start: Position, rank: int, workers: int) -> Iterator[tuple[Any, Position]]:
-    """One rank's part of every global batch from a position on, read by Ray Data, in the order of the plan.
-
-    Args:
-        source: Travels to the tasks that read.
-        plan: The whole plan.
-        start: Of the checkpoint that the worker starts from.
-        rank: Of the worker.
-        workers: How many there are.
-    """
-    if start.window >= plan.windows:
-        return
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.target_max_block_size = BLOCK_BYTES
-    context.enable_progress_bars = False
-    windows = np.arange(start.window, plan.windows, dtype=np.int64)
-    per_task = max(1, PAIRS_PER_TASK // plan.batch.window_pairs)
-    blocks = [pa.table({"window": windows[at : at + per_task]}) for at in range(0, len(windows), per_task)]
-    batches = ray.data.from_arrow(blocks).map_batches(
-        _read_window,
-        fn_kwargs={"source": pickle.dumps(source), "plan": plan, "start": start, "rank": rank, "workers": workers},
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=1),
-        num_cpus=DATA_CPUS / (2 * workers),
-    )
-    for table in batches.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):  # whole blocks: a call a batch is slow
-        names = [name for name in table.column_names if name in ARRAY_TYPES]
-        for row in range(len(table)):
-            arrays = {name: np.frombuffer(table[name][row].as_buffer(), ARRAY_TYPES[name]) for name in names}
-            after = Position(*(table[f"after_{name}"][row].as_py() for name in Position._fields))
-            yield source.collate_arrays(arrays), after

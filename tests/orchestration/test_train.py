@@ -11,7 +11,8 @@ import torch
 from optical_ray.data.batches import read_batches
 from optical_ray.data.plan import START
 from optical_ray.errors import LanguageError, NumericsError
-from optical_ray.orchestration.train import distil_with_ray, read_rank
+from optical_ray.orchestration.feed import read_rank
+from optical_ray.orchestration.train import distil_with_ray
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Resources
 from optical_ray.runs import names
