@@ -7,17 +7,21 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from optical_ray.analysis.design import best_of_search, shows_test
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
+from optical_ray.analysis.markdown import escape
 from optical_ray.analysis.report import escape_csv, write_report
 from optical_ray.analysis.style import CSS_NAMES
 from optical_ray.analysis.summary import SUMMARY
 from optical_ray.analysis.table import render_table
 from optical_ray.errors import RunFolderError
+from optical_ray.runs.query_rows import ROWS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -88,10 +92,46 @@ def test_the_page_holds_answer_expectation_tables_figures_methods_and_provenance
 def test_every_link_of_the_page_leads_to_a_file_beside_it_and_nothing_comes_from_elsewhere(planted_report):
     html = (planted_report / "index.html").read_text(encoding="utf-8")
     page = Page(html)
-    assert page.links and all((planted_report / link).is_file() for link in page.links)
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    assert inside and inside <= set(page.ids)
+    assert all((planted_report / link).is_file() for link in page.links if not link.startswith("#"))
     assert page.external == []
     assert set(re.findall(r"https?://[^\s\"'<]+", html)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert len(html) < 5 * 2**20
+
+
+def test_rows_hold_every_query_of_every_finished_trial_and_what_the_trial_was(planted_report, planted_analysis):
+    rows = pq.read_table(planted_report / "rows.parquet")
+    assert rows.num_rows == planted_analysis.run.queries.num_rows
+    assert set(ROWS.names) < set(rows.column_names)
+    chosen = {part.name: best_of_search(part) for part in planted_analysis.parts if part.kind == "search"}["search"]
+    hidden = {row["trial_id"] for row in rows.select(["trial_id", "shows_test"]).to_pylist() if not row["shows_test"]}
+    searched = {trial.trial_id for part in planted_analysis.parts if part.kind == "search" for trial in part.trials}
+    assert hidden == searched - {chosen.trial_id}
+    row = rows.filter((pc.field("arm") == "OT") & (pc.field("k") == 4) & (pc.field("query_language") == "hi")).slice(0, 1).to_pylist()[0]
+    assert (row["in_training"], row["training_rows"], row["part"]) == (True, 1200, "arms")
+
+
+def test_the_appendix_holds_the_answer_the_tables_and_the_figures(planted_report):
+    text = (planted_report / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Do more bitext languages make a better student?\n")
+    assert "is above the TF-IDF floor" in text
+    images = re.findall(r"\]\(([a-z0-9-]+\.png)\)", text)
+    assert len(images) >= 8 and all((planted_report / image).is_file() for image in images)
+    head = next(line for line in text.splitlines() if line.startswith("| trial |"))
+    assert all(line.count("|") - line.count("\\|") == head.count("|") for line in text.split(head)[1].splitlines()[1:14])
+
+
+def test_markdown_takes_no_orders_from_names():
+    assert escape("a|b <script> [x](y) `c` $d") == r"a\|b \<script\> \[x\](y) \`c\` \$d"
+    assert "\n" not in escape("two\nlines")
+
+
+def test_every_trial_that_shows_its_test_score_has_a_section(planted_report, planted_analysis):
+    page = Page((planted_report / "index.html").read_text(encoding="utf-8"))
+    shown = {trial.trial_id for part in planted_analysis.parts for trial in part.trials if shows_test(part, trial)}
+    assert {name.removeprefix("trial-") for name in page.ids if name.startswith("trial-")} == shown
+    assert f"optical train --from {planted_analysis.run.path.name}/trials/{min(shown)}" in page.text
 
 
 def test_the_files_are_what_their_names_say(planted_report, planted_analysis):

@@ -192,11 +192,11 @@ def test_what_was_seen_in_pretraining_stands_beside_each_language_where_it_is_kn
     assert (rows["fr"], rows["sw"], rows["hi"], rows["ar"], rows[None]) == (True, True, False, None, None)
     untrained = {row.seen_in_pretraining for row in analysis.summary if row.k is None}
     assert untrained == {None}
-    table = build_page(analysis, (), (), (), ()).tables["languages"]
+    table = build_page(analysis, {}).tables["languages"]
     column = table.columns.index("seen in pre-training")
     shown = {row[0].text: row[column].text for row in table.rows}
     assert (shown["fr"], shown["sw"], shown["hi"], shown["ar"]) == ("yes", "yes", "no", "-")
 
 
 def test_a_page_without_pretraining_has_no_column_for_it(planted_analysis):
-    assert "seen in pre-training" not in build_page(planted_analysis, (), (), (), ()).tables["languages"].columns
+    assert "seen in pre-training" not in build_page(planted_analysis, {}).tables["languages"].columns
