@@ -82,6 +82,9 @@ def test_a_recipe_is_trained_evaluated_and_reported(world, recipe_file, capsys):
     run = next(path for path in (recipe_file.parent / "runs").iterdir())
     assert RunFolder(run).read_sweep().parts[0]["num_trials"] == 1
     assert call("train", recipe_file, "training.max_steps=12", "--threads", 1, "--store", world.store.root) == 0  # finished: nothing to do
+    (trial,) = RunFolder(run).trials()
+    assert call("train", "--from", run / trial.trial_id, "--threads", 1, "--store", world.store.root) == 0
+    assert trial.read_status().attempts == 1, "the same recipe is the same trial"
     assert call("report", run) == 0
     assert (run / "report" / "index.html").is_file()
 
@@ -146,6 +149,8 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["train", "recipe.json", "transport.epsilon=cold"], "found 'cold'"),
         (["train", "recipe.json", "languages.pool=sw"], "expected a list"),
         (["train", "recipe.json", "nonsense"], "expected FIELD=VALUE"),
+        (["train"], "optical train: expected a recipe's file first, then FIELD=VALUE"),
+        (["train", "--from", "nowhere/0123"], "--from nowhere/0123: no trial there (looked for nowhere/trials/0123/recipe.json)"),
         (["train", "recipe.json", "languages.size=9"], "9 languages asked for, the pool holds 4"),
         (["train", "recipe.json", 'languages.pool=["sw","xx-unknown"]'], "xx-unknown"),
         (["train", "recipe.json", "--workers", "3"], "3 workers cannot share 2 groups"),
