@@ -10,7 +10,7 @@ BIN := .venv/bin
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
 
-sweep-full: .venv/ready  # does the number of languages in pre-training matter? Some 45 minutes, estimated: not run whole yet
+sweep-full: .venv/ready  # does the number of languages in pre-training matter? some 75 minutes on two cores
 	$(BIN)/optical sweep sweeps/pretraining_languages.py $(if $(RESUME),--resume)
 
 test: .venv/test-ready

@@ -11,8 +11,8 @@ get below the unigram entropy of a language by much, if at all (pretraining.json
 showed no effect of k under the contrastive arm. Where there is an effect, Swahili should gain most and Yoruba least.
 Decides: nothing here. It is the question of the project in small; a verdict wants a million tokens a language, and the same file on such a
 corpus (pretraining.corpus, pretraining.languages.pool, pretraining.mixing.tokens and pretraining.training.max_steps of the base).
-Cost: 36 trials on 15 pre-trainings, each of which is trained once, two at a time; some 45 minutes on two quiet cores (98 ms of CPU a
-step of pre-training, measured; the whole was not run).
+Found (docs/LABLOG.md): harm that grows with the steps of the kept checkpoint, and no gain for any language.
+Cost: 36 trials on 15 pre-trainings, each of which is trained once, two at a time; some 75 minutes on two cores.
 """
 
 from optical_ray.cli import run

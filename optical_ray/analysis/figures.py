@@ -19,6 +19,7 @@ from optical_ray.analysis.summary import IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.runs import names
 
 MOST_SERIES = 8  # lines that one panel can show apart
+LONGEST_LABEL = 28  # characters that fit beside a line; longer names stand below
 LINE_STYLES = (":", "--", "-", "-.")
 
 TRAINING_PANELS = (
@@ -124,15 +125,17 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
     points = _shown([point for point in analysis.curves if point.group == group])
     sizes = sorted({point.k for point in points})
     looks = colours_of((point.series, point.arm) for point in points if point.series not in REFERENCES)
-    figure, axes = new_axes()
+    long = max(map(len, looks), default=0) > LONGEST_LABEL
+    figure, axes = new_axes(4.9, 3.3 + (0.3 + 0.17 * len(looks) if long else 0.0))
     labels: dict[str, tuple[float, str]] = {}
     for row, (series, (colour, marker)) in enumerate(looks.items()):
         mine = sorted((point for point in points if point.series == series), key=lambda point: point.k)
         shift = 1.0 + 0.045 * (row - (len(looks) - 1) / 2)  # side by side on the logarithmic axis: intervals must not hide each other
         x, y = [point.k * shift for point in mine], [point.interval.estimate for point in mine]
         errors = np.array([_reach(point.interval) for point in mine]).T
-        axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=2)
-        labels[series] = (y[-1], colour)
+        axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=2, label=series)
+        if not long:
+            labels[series] = (y[-1], colour)
     for series, line in ((FLOOR, "--"), (MEMORY, "-."), (UNTRAINED, ":")):
         mine = sorted((point for point in points if point.series == series), key=lambda point: point.k)
         if mine:
@@ -155,6 +158,8 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
     languages = ", ".join(points[0].languages) if len(count) == 1 and count[0] <= 4 else f"{_span(count)} languages"
     axes.set_title(f"{title} ({languages})")
     label_lines(axes, labels)
+    if long:
+        figure.legend(loc="outside lower left", ncols=1, fontsize=7.5)
     ends = "; ".join(f"{series}: {_path(points, series)}" for series in looks)
     return save(figure, name, title, f"Success@1 against k on {title.lower()} ({languages}). {ends}")
 

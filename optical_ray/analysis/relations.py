@@ -19,7 +19,7 @@ from optical_ray.analysis.figures import log_ticks
 from optical_ray.analysis.importance import Importance
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.phrases import plural
-from optical_ray.analysis.style import INK, MUTED, PAPER, Panel, colours_of, label_lines, new_axes, save, style
+from optical_ray.analysis.style import INK, MUTED, PAPER, Panel, colours_of, label_lines, new_axes, save, style, wrap
 from optical_ray.analysis.summary import ALL
 from optical_ray.runs import names
 from optical_ray.runs.objectives import pareto_front
@@ -34,7 +34,8 @@ def draw_arms(arms: Sequence[ArmDifference]) -> list[Panel]:
     if not arms:
         return []
     with style():
-        figure, axes = new_axes(6.4, 1.1 + 0.55 * len(arms))
+        labels = [wrap(arm.comparison.first) for arm in arms]
+        figure, axes = new_axes(6.4, 1.1 + sum(0.35 + 0.2 * (1 + label.count("\n")) for label in labels))
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
         axes.axvline(0.0, color=INK, linewidth=0.9)
@@ -49,11 +50,13 @@ def draw_arms(arms: Sequence[ArmDifference]) -> list[Panel]:
                 axes.plot(arm.seeds, [row - 0.22] * len(arm.seeds), marker="|", markersize=8, color=colour, linestyle="none")
             if arm.over_seeds is not None:
                 axes.plot([arm.over_seeds.low, arm.over_seeds.high], [row - 0.22] * 2, color=colour, linewidth=0.9)
-        axes.set_yticks(range(len(arms)), [arm.comparison.first for arm in reversed(arms)])
+        axes.set_yticks(range(len(arms)), list(reversed(labels)))
         axes.set_ylim(-0.7, len(arms) - 0.4)
         axes.tick_params(axis="y", length=0)
         bases = sorted({arm.comparison.second for arm in arms})
-        axes.set_xlabel(f"Success@1 minus that of {' or '.join(bases)}")
+        axes.set_xlabel(
+            wrap(f"Success@1 minus that of {' or '.join(bases)}", 70) if len(bases) < 3 else "Success@1 minus that of the baseline's"
+        )
         told = "; ".join(f"{arm.comparison.first} {arm.comparison.difference.estimate:+.3f}" for arm in arms)
         return [save(figure, "arms", "Arms beside the baseline", f"Differences of Success@1 from the baseline. {told}")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ def colours_of(series: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
         marker = MARKERS[order.index(arm)] if arm in order and colour == ARM_COLOURS[arm] else MARKERS[(len(found) + 3) % len(MARKERS)]
         found[name] = (colour, marker)
     return found
+
+
+def wrap(text: str, width: int = 34) -> str:
+    """In lines of a readable length: names of settings may be long."""
+    return "\n".join(textwrap.wrap(text, width)) or text
 
 
 def label_lines(axes: Axes, labels: Mapping[str, tuple[float, str]], gap: float = 0.062) -> None:
