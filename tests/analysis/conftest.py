@@ -68,6 +68,7 @@ def recipe(
 def write_trial(
     run: RunFolder, values: dict[str, Any], quality: Quality, *, state: str = "finished", queries: int = 150,
     languages: tuple[str, ...] = LANGUAGES, verdicts: list[str] | None = None, objective: float | None = None, error: str | None = None,
+    pool: int = 0,
 ) -> str:  # fmt: skip
     """Every file of one trial; one that is not finished has no test rows and half of its reports. Returns its id."""
     trial = run.trial(fingerprint(values)[:12])
@@ -122,19 +123,22 @@ def write_trial(
         )
     )
     if state == "finished":
-        trial.write_queries(_query_rows(arm, k, frozenset(trained), quality, queries, languages, generator))
+        trial.write_queries(_query_rows(arm, k, frozenset(trained), quality, queries, languages, generator, pool))
     return trial.trial_id
 
 
 def _query_rows(
-    arm: str, k: int, trained: frozenset[str], quality: Quality, queries: int, languages: tuple[str, ...], generator: np.random.Generator
-) -> pa.Table:
+    arm: str, k: int, trained: frozenset[str], quality: Quality, queries: int, languages: tuple[str, ...], generator: np.random.Generator,
+    pool: int,
+) -> pa.Table:  # fmt: skip
     columns: dict[str, list[Any]] = {name: [] for name in QUERIES.names}
-    pool = np.random.default_rng(2 * queries)  # English sentences, the same in every trial and for every language: outcomes are correlated
-    hard, lexically_hard = pool.random(2 * queries), pool.random(2 * queries)
+    # English sentences, the same in every trial and for every language: outcomes are correlated.
+    english = np.random.default_rng([2 * queries, pool] if pool else 2 * queries)
+    hard, lexically_hard = english.random(2 * queries), english.random(2 * queries)
     systems = [("lexical", "tfidf"), *[(name, scorer) for name in ("student", "mean-removed") for scorer in ("maxsim", "pooled")]]
     for language in languages:
-        shared = np.random.default_rng(list(language.encode()))  # what is the language's own, the same in every trial
+        own_words = [*language.encode(), *([pool] if pool else [])]  # what is the language's own, the same in every trial
+        shared = np.random.default_rng(own_words)
         sentence = np.sort(shared.permutation(2 * queries)[:queries])
         as_in_english = shared.random(queries) < 0.8  # most sentences are as hard as in every other language
         difficulty = np.where(as_in_english, hard[sentence], shared.random(queries))
@@ -177,8 +181,10 @@ def write_sweep(
     verdicts: dict[tuple[str, int], list[str]] | None = None,
     failed: tuple[str, int] | None = None,
     name: str = "quickstart",
+    pool: int = 0,
 ) -> Path:
-    """A sweep of a grid, the untrained control and a search; `begun`: only so many trials, the last of them half-way."""
+    """A sweep of a grid, the untrained control and a search; `begun`: only so many trials, the last of them half-way; `pool`: another one, other
+    sentences."""
     run = RunFolder(path)
     base = recipe("OT", max(sizes), languages=languages)
     grid = [(arm, k, recipe(arm, k, seed=seed, languages=languages)) for arm in arms for k in sizes for seed in seeds]
@@ -236,7 +242,7 @@ def write_sweep(
         bad = failed == (arm, k)
         epsilon = values["transport"]["epsilon"]
         write_trial(
-            run, values, quality, queries=queries, languages=languages, verdicts=(verdicts or {}).get((arm, k)),
+            run, values, quality, queries=queries, languages=languages, verdicts=(verdicts or {}).get((arm, k)), pool=pool,
             state="failed" if bad else "running" if unfinished else "finished",
             objective=round(0.6 - 0.08 * abs(math.log(epsilon / 0.1)), 3) if arm == "search" else None,
             error="NumericsError: transport: NaN or infinite cost in pair 3 of the batch (1 of 64)" if bad else None,
