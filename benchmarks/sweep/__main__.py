@@ -69,7 +69,7 @@ def measure(section: str, work: Path, given: argparse.Namespace) -> list[dict[st
 
 def make_recipe(work: Path, store: Store, steps: int, quick: bool) -> Recipe:
     """Generated bitext, the shipped default student; everything that trials share is built."""
-    generate(work / "bitext", 2_000 if quick else SENTENCES)
+    generate(work / "bitext", 4_000 if quick else SENTENCES)
     recipe = Recipe().override(
         {
             "corpus.sources": [str(work / "bitext")],

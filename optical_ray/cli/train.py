@@ -82,12 +82,13 @@ def read_recipe(options: argparse.Namespace) -> tuple[Recipe, Resources]:
 def _choose_recipe(options: argparse.Namespace) -> tuple[Path, list[str]]:
     """The recipe's file, and the fields to replace."""
     words = [*([] if options.recipe is None else [options.recipe]), *options.overrides]
-    if options.from_trial is not None:
-        run, trial_id = options.from_trial.parent, options.from_trial.name
-        places = (options.from_trial / "recipe.json", run / "trials" / trial_id / "recipe.json")
+    from_trial = getattr(options, "from_trial", None)  # `optical pretrain` has no such option
+    if from_trial is not None:
+        run, trial_id = from_trial.parent, from_trial.name
+        places = (from_trial / "recipe.json", run / "trials" / trial_id / "recipe.json")
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            raise ConfigError(f"--from {options.from_trial}: no trial there (looked for {places[1]}); expected RUN/TRIAL")
+            raise ConfigError(f"--from {from_trial}: no trial there (looked for {places[1]}); expected RUN/TRIAL")
         if strange := [word for word in words if "=" not in word]:
             raise ConfigError(f"{strange[0]}: with --from the recipe is the trial's; expected FIELD=VALUE")
         return found, words

@@ -183,8 +183,10 @@ def write_sweep(
     name: str = "quickstart",
     pool: int = 0,
 ) -> Path:
-    """A sweep of a grid, the untrained control and a search; `begun`: only so many trials, the last of them half-way; `pool`: another one, other
-    sentences."""
+    """A sweep of a grid, the untrained control and a search.
+
+    `begun`: only so many trials, the last of them half-way; `pool`: another number, other sentences.
+    """
     run = RunFolder(path)
     base = recipe("OT", max(sizes), languages=languages)
     grid = [(arm, k, recipe(arm, k, seed=seed, languages=languages)) for arm in arms for k in sizes for seed in seeds]

@@ -197,7 +197,7 @@ def test_a_forked_child_solves_on_one_thread():
 
 def test_the_disk_cache_is_keyed_by_every_source_that_machine_code_depends_on():
     folder = Path(cpu.__file__).parent
-    constants = {"optical_ray.transport.log_domain", "optical_ray.transport.marginals"}  # hashed beside the folder's own files
+    constants = {f"optical_ray.transport.{name}" for name in ("config", "log_domain", "marginals")}  # hashed beside the folder's own files
     for path in folder.glob("*.py"):
         if path.name == "solve.py":
             continue

@@ -189,7 +189,8 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
     Numba caches machine code on disk, keyed by this file and by what the functions close over: the digest makes it see the other sources.
     """
     here = Path(__file__).parent
-    paths = [*sorted(here.glob("*.py")), here.parent / "log_domain.py", here.parent / "marginals.py"]  # the last two lend constants
+    lenders = [here.parent / name for name in ("config.py", "log_domain.py", "marginals.py")]  # of constants
+    paths = [*sorted(here.glob("*.py")), *lenders]
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
     @njit(cache=True, nogil=True, error_model="numpy")
