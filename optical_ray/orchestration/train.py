@@ -19,8 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
+import torch.distributed
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
@@ -105,7 +105,7 @@ def run_workers(worker: Worker, resources: Resources, store: Store, folder: Tria
                 fit.exception()
                 raise
             if (error := fit.exception()) is not None:
-                raise _cause(error) from None
+                raise find_cause(error) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -124,17 +124,26 @@ def _pass_on(folder: TrialFolder, seen: int, report: Report) -> int:
     return seen + len(text)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error that a worker raised, out of what Train wraps around it."""
+def find_cause(error: BaseException) -> BaseException:
+    """The error that a worker raised, out of what Train wraps around it; its peers fail too, of a lost connection."""
     failures = sorted(error.worker_failures.items()) if isinstance(error, WorkerGroupError) else [(None, error)]
     causes = [(rank, _unwrap(failure)) for rank, failure in failures]
     for _, cause in causes:
-        if isinstance(cause, OpticalError):  # the peers of a worker that raised fail too, of a closed connection
+        if isinstance(cause, OpticalError):
             return cause
-    rank, cause = causes[0]
-    if isinstance(cause, RayActorError):
-        return WorkerDied(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
-    return cause
+    for rank, cause in causes:
+        if isinstance(cause, RayActorError):
+            return WorkerDied(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
+    others = [cause for _, cause in causes if not _is_lost_connection(cause)]
+    if others:
+        return others[0]
+    ranks = ", ".join(str(rank) for rank, _ in causes)
+    return WorkerDied(f"worker {ranks} lost its connection to another one, which died or cannot be reached; run it again to resume")
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Raised by a collective operation whose peer is gone: NCCL has a class for it, gloo names itself."""
+    return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _unwrap(error: BaseException) -> BaseException:

@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ray.exceptions import RayActorError
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.data.batches import read_batches
 from optical_ray.data.plan import START
-from optical_ray.errors import LanguageError, NumericsError
+from optical_ray.errors import LanguageError, NumericsError, WorkerDied
 from optical_ray.orchestration.feed import read_rank
-from optical_ray.orchestration.train import distil_with_ray
+from optical_ray.orchestration.train import distil_with_ray, find_cause
 from optical_ray.orchestration.tune import run_sweep
 from optical_ray.recipe import Resources
 from optical_ray.runs import names
@@ -49,6 +51,26 @@ def test_a_tune_trial_of_two_workers_gives_the_losses_of_one(world, recipe, tmp_
     assert [row["step"] for row in rows] == [0, 10, 20, 20], "Tune hears every validation, and the end"
     assert rows[-1][names.VALID_SUCCESS_AT_1] == found[20, names.VALID_SUCCESS_AT_1]
     assert not (together.trial(recipe.trial_id).path / ".train").exists(), "Train's own folder is scratch"
+
+
+LOST = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected", "message"),
+    [
+        ({0: LOST, 1: RayActorError()}, WorkerDied, "worker 1 died"),
+        ({0: LOST}, WorkerDied, "worker 0 lost its connection to another one, which died"),
+        ({0: torch.distributed.DistBackendError("NCCL error"), 1: LOST}, WorkerDied, "worker 0, 1 lost its connection"),
+        ({0: LOST, 1: NumericsError("step 3: the loss is NaN")}, NumericsError, "step 3"),
+        ({0: LOST, 1: ZeroDivisionError("by 0")}, ZeroDivisionError, "by 0"),
+        ({0: RayActorError(), 1: ZeroDivisionError("by 0")}, WorkerDied, "worker 0 died"),
+    ],
+)
+def test_of_the_failures_of_a_group_the_cause_is_told(failures, expected, message):
+    cause = find_cause(WorkerGroupError("training failed", failures))
+    assert type(cause) is expected
+    assert message in str(cause)
 
 
 def test_what_the_caller_raises_at_a_report_ends_the_workers(world, recipe, tmp_path, cluster):
