@@ -58,8 +58,8 @@ def _entropy(trial: Trial, language: str) -> float | None:
 
 def _distance(trial: Trial, language: str) -> float | None:
     """Of a language that is in the set too: it is one of those it is near to."""
-    found = _evaluation(trial, language).get("mean_distance")
-    return None if _number(found) is None else 10.0 * float(found)
+    found = _number(_evaluation(trial, language).get("mean_distance"))
+    return None if found is None else 10.0 * found
 
 
 def _rows(trial: Trial, language: str) -> float | None:
@@ -180,8 +180,11 @@ def fit_regression(table: pd.DataFrame) -> Regression:
     try:
         effects, deviations = _fit(table, fixed)
     except (np.linalg.LinAlgError, ValueError, _NotConverged) as error:
-        return Regression(notes=(*notes, f"No regression: the model could not be fitted ({error})."), **numbers)
-    return Regression(effects, deviations, notes=tuple(notes), **numbers)
+        effects, deviations = (), {}
+        notes.append(f"No regression: the model could not be fitted ({error}).")
+    return Regression(
+        effects, deviations, numbers["num_rows"], numbers["num_students"], numbers["num_languages"], numbers["num_seeds"], tuple(notes)
+    )
 
 
 class _NotConverged(Exception):
@@ -269,7 +272,7 @@ def _fit_reml(values: npt.NDArray[np.float64], exog: pd.DataFrame, random: Mappi
 def _indicators(labels: pd.Series[str]) -> npt.NDArray[np.float64]:
     """One column per label, [rows, labels]."""
     codes, names = pd.factorize(labels, sort=True)
-    return np.eye(len(names))[codes]
+    return np.asarray(np.eye(len(names))[codes], dtype=np.float64)
 
 
 def _components(names: Sequence[str], random: Mapping[str, npt.NDArray[np.float64]]) -> Any:

@@ -101,7 +101,7 @@ def draw_importance(found: Sequence[tuple[PartView, Importance]]) -> list[Panel]
                 figure, axes = new_axes(4.9, 0.9 + 0.34 * len(one.shares))
                 axes.grid(True, axis="x")
                 axes.grid(False, axis="y")
-                shares = list(reversed(one.shares.items()))
+                shares = list(one.shares.items())[::-1]
                 axes.barh(range(len(shares)), [share for _, share in shares], color=MUTED, height=0.62, linewidth=0)
                 axes.set_yticks(range(len(shares)), [short(name) for name, _ in shares])
                 axes.set_xlim(0, 1)
@@ -173,7 +173,7 @@ def _draw_heat(part: PartView, trials: Sequence[Trial], first: str, second: str,
             here = [value for value, a, b in zip(values, x, y, strict=True) if (a, b) == (columns[column], rows[row])]
             if here:
                 mean = float(np.mean(here))
-                shade = ScalarMappable(scale, COLOURS).to_rgba(mean)
+                (shade,) = ScalarMappable(scale, COLOURS).to_rgba(np.array([mean]))
                 axes.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=shade, linewidth=0)
                 dark = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] < 0.5
                 axes.text(column, row, f"{mean:.3f}", ha="center", va="center", fontsize=8, color="#ffffff" if dark else "#000000")

@@ -23,6 +23,7 @@ import ray.train
 import torch.distributed
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.artifacts import Store
@@ -132,7 +133,7 @@ def find_cause(error: BaseException) -> BaseException:
         if isinstance(cause, OpticalError):
             return cause
     for rank, cause in causes:
-        if isinstance(cause, RayActorError):
+        if isinstance(cause, (RayActorError, WorkerHealthCheckTimeoutError, WorkerGroupStartupFailedError)):
             return WorkerDied(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
     others = [cause for _, cause in causes if not _is_lost_connection(cause)]
     if others:
@@ -148,7 +149,9 @@ def _is_lost_connection(error: BaseException) -> bool:
 
 def _unwrap(error: BaseException) -> BaseException:
     while True:
-        inner = error.cause if isinstance(error, RayTaskError) else getattr(error, "_base_exc", None)
+        wrapped = ("_base_exc", "health_check_failure")
+        found = (getattr(error, name) for name in wrapped if isinstance(getattr(error, name, None), BaseException))
+        inner = error.cause if isinstance(error, RayTaskError) else next(found, None)
         if inner is None:
             return error
         if trace := getattr(error, "_traceback_str", None):

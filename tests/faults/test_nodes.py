@@ -50,7 +50,7 @@ def test_a_node_is_lost(undisturbed, tmp_path, reference):
     """Both trials of the first round are at work, one on each node, when the second node's processes are killed."""
     case = replace(undisturbed, place=tmp_path / "runs", reports={})
     case = replace(case, faults="; ".join(of_seed(case, "hang", seed=seed) for seed in (0, 1)), hang_minutes=0.3)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[1])])}
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OPTICAL_FAULTS": case.faults}  # of the nodes' workers
     command = [sys.executable, str(HERE / "second_node.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as cluster:
         try:

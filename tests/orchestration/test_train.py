@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from optical_ray.data.batches import read_batches
@@ -60,6 +61,8 @@ LOST = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] 
     ("failures", "expected", "message"),
     [
         ({0: LOST, 1: RayActorError()}, WorkerDied, "worker 1 died"),
+        ({0: WorkerHealthCheckFailedError("A worker health check failed.", RayActorError()), 1: LOST}, WorkerDied, "worker 0 died"),
+        ({0: LOST, 1: WorkerHealthCheckTimeoutError("A worker health check hung.")}, WorkerDied, "worker 1 died"),
         ({0: LOST}, WorkerDied, "worker 0 lost its connection to another one, which died"),
         ({0: torch.distributed.DistBackendError("NCCL error"), 1: LOST}, WorkerDied, "worker 0, 1 lost its connection"),
         ({0: LOST, 1: NumericsError("step 3: the loss is NaN")}, NumericsError, "step 3"),
