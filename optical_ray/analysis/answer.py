@@ -21,7 +21,7 @@ from optical_ray.analysis.compare import (
     Comparison,
 )
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import untrained_trials
+from optical_ray.analysis.design import FEW_SEEDS, untrained_trials
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
 from optical_ray.analysis.summary import ALL, UNSEEN
@@ -31,7 +31,6 @@ VERDICTS = {
     names.COLLAPSED: "collapsed: the tokens of one sentence point the same way, so its loss and its scores say little about the method",
     names.PLAN_UNIFORM: "plan uniform: epsilon is too large for the spread of the cost, so the plan aligns nothing",
 }
-FEW_SEEDS = 5
 FEW_SENTENCES = 100
 """Below, percentile intervals are too short: of 95 %, resting on 80 sentences, 179 in 200 held a planted difference (docs/LABLOG.md)."""
 

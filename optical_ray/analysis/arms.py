@@ -1,7 +1,8 @@
 """Arms beside a baseline: paired differences with intervals over sentences, and how far training seeds move them.
 
-Seeds are few: below FEW they are points, from there on Student's t-interval over their differences stands beside them (a paired t-test:
-the same seed gives both arms the same start and the same order of rows). It speaks of other seeds; the bootstrap's of other sentences.
+Seeds are few: below FEW_SEEDS they are points, from there on Student's t-interval over their differences stands beside them (a paired
+t-test: the same seed gives both arms the same start and the same order of rows). It speaks of other seeds; the bootstrap's of other
+sentences.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from scipy.stats import ttest_1samp
 
 from optical_ray.analysis.compare import ARMS, Comparison, name_cell, pair_with_baseline
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import REPLICATE_FIELDS, Cell
+from optical_ray.analysis.design import FEW_SEEDS, REPLICATE_FIELDS, Cell
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import SUCCESS, pair
 from optical_ray.analysis.sources import Sources
 from optical_ray.retrieval.intervals import Interval
-
-FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class ArmDifference:
     seeds: tuple[float, ...]
     """Of each pair of trainings that share their seeds, in the order of the seeds."""
     over_seeds: Interval | None
-    """Of the mean over seeds; None below FEW of them, and where they do not differ at all."""
+    """Of the mean over seeds; None below FEW_SEEDS of them, and where they do not differ at all."""
 
 
 def arm_differences(
@@ -65,7 +64,7 @@ def _seed(trial: Trial) -> tuple[str, ...]:
 
 
 def _over_seeds(seeds: Sequence[float]) -> Interval | None:
-    if len(seeds) < FEW or np.ptp(seeds) == 0.0:
+    if len(seeds) < FEW_SEEDS or np.ptp(seeds) == 0.0:
         return None
     result = ttest_1samp(seeds, 0.0)
     bounds = result.confidence_interval(0.95)

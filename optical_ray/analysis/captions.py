@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.arms import FEW
+from optical_ray.analysis.design import FEW_SEEDS
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 
@@ -80,12 +80,15 @@ def arms_caption(analysis: Analysis) -> str:
     seeds = ""
     if counts and counts[-1] > 1:
         seeds = f" Ticks: each of the {counts[-1]} training seeds."
-        few = "are too few for an interval of their own" if counts[-1] < FEW else "have their own interval (Student's t), as a thin line"
+        few = (
+            "are too few for an interval of their own"
+            if counts[-1] < FEW_SEEDS
+            else "have their own interval (Student's t), as a thin line"
+        )
         seeds += f" They {few}."
     return (
         f"Success@1 of each arm minus the baseline's, paired on the same queries, on the languages in training, with the {level(analysis)} "
-        "bootstrap interval over English sentences; filled: a direction also stands after Holm's correction."
-        f"{seeds} "
+        f"bootstrap interval over sentences; filled: a direction also stands after Holm's correction.{seeds} "
         "Another baseline: optical report RUN --baseline ARM."
     )
 
@@ -111,27 +114,20 @@ def heat_caption() -> str:
 
 def search_caption(analysis: Analysis) -> str:
     """Under the panels of a search."""
-    notes = [one.note for _, one in analysis.importances if one.note]
-    told = (
-        ""
-        if len(notes) == len(analysis.importances)
-        else (
+    sentences = [one.note for _, one in analysis.importances if one.note]
+    if len(sentences) < len(analysis.importances):
+        sentences.append(
             "Importance: the share of each dimension in being among the best trials (PED-ANOVA, arXiv 2304.10255, by Optuna), over "
-            "finished trials; what the sampler hardly tried counts little. "
+            "finished trials; what the sampler hardly tried counts little."
         )
+    sentences.append(
+        "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
+        "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
+        "both on validation (the lexical floor is measured on test only). "
+        "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
+        "No intervals: only the mean of a validation is kept."
     )
-    return (
-        " ".join(notes)
-        + (" " if notes else "")
-        + told
-        + (
-            "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
-            "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
-            "both on validation (the lexical floor is measured on test only). "
-            "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
-            "No intervals: only the mean of a validation is kept."
-        )
-    )
+    return " ".join(sentences)
 
 
 def methods(analysis: Analysis) -> list[str]:

@@ -17,6 +17,8 @@ SIZE_FIELD = "languages.size"
 """Shown as k."""
 REPLICATE_FIELDS = ("seed", "languages.seed", "pretraining.seed", "pretraining.languages.seed")
 """What differs between repetitions of one cell."""
+FEW_SEEDS = 5
+"""Below so many trainings of one setting their spread is shown as points, and no interval is made of it."""
 ARM_ORDER = ("OT", "OT + contrastive", "contrastive", "none")
 
 

@@ -113,7 +113,7 @@ def draw_training(analysis: Analysis) -> list[Panel]:
 def draw_search(analysis: Analysis) -> list[Panel]:
     """The validation objective against each dimension of each search."""
     panels = []
-    searches = [part for part in analysis.parts if part.kind == "search" and any(_objective(trial) is not None for trial in part.trials)]
+    searches = [part for part in analysis.parts if part.kind == "search" and any(trial.objective is not None for trial in part.trials)]
     for part in searches:
         for name, dimension in part.space.items():
             with style():
@@ -199,7 +199,7 @@ def _draw_training_panel(
 def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension: Any, several: bool) -> Panel:
     figure, axes = new_axes(4.0, 3.1)
     best = best_of_search(part)
-    scored = [trial for trial in part.trials if _objective(trial) is not None]
+    scored = [trial for trial in part.trials if trial.objective is not None]
     done = [trial for trial in scored if trial.finished and trial is not best]
     rest = [trial for trial in scored if not trial.finished]
     values = [trial.fields.get(name) for trial in scored]
@@ -211,20 +211,20 @@ def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension:
         return float(value) if numeric and value is not None else float(categories.index(show(value)))
 
     def draw(trials: Sequence[Trial], **look: Any) -> None:
-        axes.plot([place(trial) for trial in trials], [_objective(trial) or 0.0 for trial in trials], linestyle="none", **look)
+        axes.plot([place(trial) for trial in trials], [trial.objective or 0.0 for trial in trials], linestyle="none", **look)
 
     colour = colours_of([(scored[0].arm, scored[0].arm)])[scored[0].arm][0]
     draw(done, marker="o", markersize=5.5, color=colour, alpha=0.85)
     draw(rest, marker="o", markersize=5.5, markerfacecolor=PAPER, markeredgecolor=colour)
     if best is not None:
         draw([best], marker="*", markersize=13, color=colour, markeredgecolor=INK)
-    heights = [_objective(trial) or 0.0 for trial in scored]
+    heights = [trial.objective or 0.0 for trial in scored]
     pad = max(0.02, 0.12 * (max(heights) - min(heights)))
     low, high = max(0.0, min(heights) - pad), min(1.0, max(heights) + pad)
     default = [cell for cell in analysis.cells if best is not None and (cell.arm, cell.k) == (best.arm, best.k)]
     labels: dict[str, tuple[float, str]] = {}
     for label, trials in (("grid", default[0].trials if len(default) == 1 else ()), ("untrained", untrained_trials(analysis.run))):
-        found = [value for value in map(_objective, trials) if value is not None]
+        found = [value for value in (trial.objective for trial in trials) if value is not None]
         if found:
             level = sum(found) / len(found)
             low, high = min(low, max(0.0, level - pad / 2)), max(high, min(1.0, level + pad / 2))
@@ -282,10 +282,6 @@ def _line_of(k: int | None, sizes: Sequence[int]) -> str:
     if k not in sizes:
         return "-"
     return LINE_STYLES[max(0, 2 - (len(sizes) - 1 - sizes.index(k)))]
-
-
-def _objective(trial: Trial) -> float | None:
-    return trial.status.objective if trial.status else None
 
 
 def _legend_rank(label: str, arms: Sequence[str]) -> int:

@@ -49,6 +49,11 @@ class Trial:
         """Only finished trials have test outcomes that count (DESIGN.md, decision 6)."""
         return self.state == "finished"
 
+    @property
+    def objective(self) -> float | None:
+        """`valid/Success@1` at its last report: what a search goes by."""
+        return self.status.objective if self.status else None
+
     @cached_property
     def fields(self) -> dict[str, Any]:
         """The recipe's leaves by dotted name."""

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import t as student_t
 
-from optical_ray.analysis.design import PartView
+from optical_ray.analysis.design import FEW_SEEDS, PartView
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import SUCCESS
 from optical_ray.analysis.sources import STUDENT, Sources
@@ -172,7 +172,7 @@ def fit_regression(table: pd.DataFrame) -> Regression:
         "num_languages": int(table["language"].nunique()),
         "num_seeds": int(table["seed"].nunique()),
     }
-    if numbers["num_seeds"] < 5:
+    if numbers["num_seeds"] < FEW_SEEDS:
         notes.append(
             f"{numbers['num_seeds']} training seed{'s' if numbers['num_seeds'] > 1 else ''}: the intervals are as wide as the students "
             "differ here, which few trainings tell badly; five or more would."

@@ -84,7 +84,7 @@ def draw_heat(analysis: Analysis) -> list[Panel]:
     """Validation Success@1 over every two of HEAT that vary in a part: a grid's mean in each field, a search's trials as points."""
     panels = []
     for part in analysis.parts:
-        scored = [trial for trial in part.trials if trial.finished and _objective(trial) is not None]
+        scored = [trial for trial in part.trials if trial.finished and trial.objective is not None]
         varied = [name for name in HEAT if len({trial.fields.get(name) for trial in scored}) > 1]
         for first, second in itertools.combinations(varied, 2):
             with style():
@@ -129,7 +129,7 @@ def _draw_relation(analysis: Analysis, name: str, title: str, label: str, points
         axes.step([x for x, _ in front], [y for _, y in front], where="post", color=MUTED, linewidth=1.1, zorder=1, label="Pareto front")
         if min(x for x, _ in points) > 0 and max(x for x, _ in points) > 5 * min(x for x, _ in points):
             axes.set_xscale("log")
-    _draw_levels(analysis, axes, points)
+    _draw_levels(analysis, axes)
     axes.set_xlabel(label)
     axes.set_ylabel("test Success@1 (share of queries)")
     axes.set_title(title)
@@ -137,24 +137,20 @@ def _draw_relation(analysis: Analysis, name: str, title: str, label: str, points
     return save(figure, name, title, f"Test Success@1 of {len(points)} trials against {label}, coloured by arm")
 
 
-def _draw_levels(analysis: Analysis, axes: Axes, points: Sequence[tuple[float, Trial]]) -> None:
+def _draw_levels(analysis: Analysis, axes: Axes) -> None:
     """The lexical floor and the untrained student, on the same languages: all that are evaluated."""
-    found = analysis.levels(ALL)
-    heights = [height for height in found.values() if height is not None]
+    levels = analysis.levels(ALL)
     low, high = axes.get_ylim()
-    axes.set_ylim(min([0.0, low]), max([high, *(1.08 * height for height in heights)]))
-    labels: dict[str, tuple[float, str]] = {}
-    for name, height in found.items():
-        if height is not None:
-            axes.axhline(height, color=MUTED, linestyle=":" if name == "untrained" else "--", linewidth=1.1, zorder=0)
-            labels[name] = (height, MUTED)
-    label_lines(axes, labels)
+    axes.set_ylim(min(0.0, low), max([high, *(1.08 * height for height in levels.values())]))
+    for name, height in levels.items():
+        axes.axhline(height, color=MUTED, linestyle=":" if name == "untrained" else "--", linewidth=1.1, zorder=0)
+    label_lines(axes, {name: (height, MUTED) for name, height in levels.items()})
 
 
 def _draw_heat(part: PartView, trials: Sequence[Trial], first: str, second: str, several: bool) -> Panel:
     figure, axes = new_axes(4.9, 3.7)
     axes.grid(False)
-    values = np.array([_objective(trial) or 0.0 for trial in trials])
+    values = np.array([trial.objective or 0.0 for trial in trials])
     scale = Normalize(float(values.min()), float(values.max()) if np.ptp(values) else float(values.min()) + 1e-9)
     x, y = ([float(trial.fields[name]) for trial in trials] for name in (first, second))
     if part.kind == "search":
@@ -186,8 +182,8 @@ def _draw_heat(part: PartView, trials: Sequence[Trial], first: str, second: str,
     axes.set_ylabel(second)
     title = f"{short(first)} x {short(second)}" + (f" ({part.name})" if several else "")
     axes.set_title(title)
-    best = max(trials, key=lambda trial: _objective(trial) or 0.0)
-    told = f"best {_objective(best):.3f} at {first} {best.fields[first]:.3g}, {second} {best.fields[second]:.3g}"
+    best = max(trials, key=lambda trial: trial.objective or 0.0)
+    told = f"best {best.objective:.3f} at {first} {best.fields[first]:.3g}, {second} {best.fields[second]:.3g}"
     stem = f"heat-{_stem(part.name)}-{_stem(short(first))}-{_stem(short(second))}"
     return save(figure, stem, title, f"Validation Success@1 of {len(trials)} trials over {first} and {second}; {told}")
 
@@ -200,10 +196,6 @@ def _quality(analysis: Analysis, trial: Trial) -> float | None:
     """Mean over every evaluated language: the same ones for all trials."""
     found = analysis.success(trial, ALL)
     return None if found is None else found.estimate
-
-
-def _objective(trial: Trial) -> float | None:
-    return trial.status.objective if trial.status else None
 
 
 def _cpu_hours(trial: Trial) -> float | None:

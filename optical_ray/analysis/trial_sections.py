@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import shows_test, untrained_trials
+from optical_ray.analysis.design import shows_test
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import SUCCESS
 from optical_ray.analysis.sources import LEXICAL, STUDENT
@@ -78,17 +78,16 @@ def _section(analysis: Analysis, trial: Trial, texts: Mapping[tuple[str, str], s
     by_quality = sorted(((float(own.at(SUCCESS).mean()), name) for name, own in found.items()), reverse=True)
     trained = trial.languages or frozenset()
     won, lost = _queries(analysis, trial, texts) if found else ((), ())
-    untrained = trial in untrained_trials(analysis.run)
     return TrialSection(
         trial.trial_id,
-        "untrained student" if untrained else f"{trial.arm}, k = {trial.k}" if trial.k else trial.arm,
+        "untrained student" if trial.arm == "none" else f"{trial.arm}, k = {trial.k}" if trial.k else trial.arm,
         trial.state,
         tuple(changes),
         tuple(ends),
         tuple((name, f"{value:.3f}", "in training" if name in trained else "") for value, name in by_quality),
         won,
         lost,
-        f"optical train --from {analysis.run.path.name}/trials/{trial.trial_id}",
+        f"optical train --from {analysis.run.path.resolve().name}/{trial.trial_id}",
     )
 
 

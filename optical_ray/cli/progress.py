@@ -73,6 +73,7 @@ class SweepView:
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
         self._running: dict[str, TrialProgress] = {}
         self._failed: set[str] = set()
+        self._died: tuple[str, ...] = ()
         self._finished: int | None = None
 
     def __enter__(self) -> SweepView:
@@ -92,18 +93,18 @@ class SweepView:
             self._live.update(draw_sweep(progress))
 
     def _tell(self, progress: SweepProgress) -> None:
-        """One line for each trial that has begun, finished or failed since the last call."""
+        """One line for each trial that has begun, finished or failed since the last call; of one that died the log tells."""
         running = {trial.trial_id: trial for trial in progress.running}
         left = "" if progress.seconds_left is None else f", about {minutes(progress.seconds_left)} left"
         where = f"{progress.finished}/{progress.total} finished{left}"
         lines: list[str] = []
-        ended = 0
+        ended, died = 0, progress.died[len(self._died) :]
         for trial_id, reason in progress.failed:
             if trial_id not in self._failed:
                 self._failed.add(trial_id)
                 lines.append(f"failed    {trial_id}: {reason}")
         for trial_id, trial in self._running.items():
-            if trial_id not in running and trial_id not in self._failed:
+            if trial_id not in running and trial_id not in self._failed and trial_id not in died:
                 ended += 1
                 score = "" if trial.objective is None else f", valid {trial.objective:.3f}"
                 lines.append(f"ended     {trial_id} {trial.part}: {trial.label} in {minutes(trial.seconds)}{score}; {where}")
@@ -114,7 +115,7 @@ class SweepView:
             lines.append(where)
         for line in lines:
             self._console.print(line, soft_wrap=True, highlight=False)
-        self._running, self._finished = running, progress.finished
+        self._running, self._finished, self._died = running, progress.finished, progress.died
 
 
 def draw_sweep(progress: SweepProgress) -> Table:

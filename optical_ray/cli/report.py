@@ -25,6 +25,9 @@ def report(options: argparse.Namespace) -> None:
         raise ConfigError(f"--watch {options.watch:g}: expected seconds, more than 0")
     if len(options.folders) > 1 and (options.out is None or options.watch is not None or options.compare is not None):
         raise ConfigError("several runs: expected --out DIR, and neither --watch nor --compare")
+    names = [folder.resolve().name for folder in options.folders]
+    if again := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{', '.join(again)}: named twice, or two runs of one name, whose reports would take each other's place")
     if options.watch is not None:
         _watch(options)
         return

@@ -52,6 +52,8 @@ class SweepProgress:
     """Since this start."""
     seconds_left: float | None
     """An estimate; None until a trial has finished."""
+    died: tuple[str, ...] = ()
+    """Ids of the trials whose process died in this start, once for each time; they wait to go on, or have gone on."""
 
 
 class ProgressClock:
@@ -64,6 +66,7 @@ class ProgressClock:
         self._since: dict[str, tuple[PlannedTrial, float]] = {}
         self._durations: list[float] = []
         self._failed: dict[str, str] = {}
+        self._died: list[str] = []
 
     def start(self, trial: PlannedTrial) -> None:
         """A trial runs from now on."""
@@ -82,8 +85,9 @@ class ProgressClock:
         self._failed[trial_id] = line
 
     def stop(self, trial_id: str) -> None:
-        """A trial waits to go on."""
+        """A trial's process died; it waits to go on."""
         self._since.pop(trial_id, None)
+        self._died.append(trial_id)
 
     def read(self) -> SweepProgress:
         """The state now."""
@@ -98,6 +102,7 @@ class ProgressClock:
             pending,
             now - self._started,
             estimate_seconds_left(self._durations, running, pending, self._concurrent),
+            tuple(self._died),
         )
 
     def _read_trial(self, trial: PlannedTrial, seconds: float) -> TrialProgress:

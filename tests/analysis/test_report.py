@@ -131,7 +131,7 @@ def test_every_trial_that_shows_its_test_score_has_a_section(planted_report, pla
     page = Page((planted_report / "index.html").read_text(encoding="utf-8"))
     shown = {trial.trial_id for part in planted_analysis.parts for trial in part.trials if shows_test(part, trial)}
     assert {name.removeprefix("trial-") for name in page.ids if name.startswith("trial-")} == shown
-    assert f"optical train --from {planted_analysis.run.path.name}/trials/{min(shown)}" in page.text
+    assert f"optical train --from {planted_analysis.run.path.name}/{min(shown)}" in page.text
 
 
 def test_the_files_are_what_their_names_say(planted_report, planted_analysis):

@@ -81,6 +81,11 @@ def test_several_runs_need_a_place(two, capsys):
     assert "several runs: expected --out DIR" in capsys.readouterr().err
 
 
+def test_two_runs_of_one_name_do_not_take_each_others_place(two, tmp_path, capsys):
+    assert call(["report", str(two[0]), str(two[0]), "--out", str(tmp_path)]) == 2
+    assert "first: named twice, or two runs of one name" in capsys.readouterr().err
+
+
 def test_a_report_follows_its_run_to_the_end(tmp_path, sweep_writer, capsys):
     path = sweep_writer(tmp_path / "run", sizes=(1,), arms=("OT",), searches=0, queries=30, begun=1)
     page = path / "report" / "index.html"

@@ -13,8 +13,8 @@ def running(trial_id, step=0, objective=None):
     return TrialProgress(trial_id, "grid", f"seed={trial_id}", step, 100, 0.5, objective, 65.0, 7.0, resources)
 
 
-def progress(finished=0, failed=(), trials=(), pending=0):
-    return SweepProgress(4, finished, tuple(failed), tuple(trials), pending, 100.0, 50.0)
+def progress(finished=0, failed=(), trials=(), pending=0, died=()):
+    return SweepProgress(4, finished, tuple(failed), tuple(trials), pending, 100.0, 50.0, tuple(died))
 
 
 def test_a_log_file_gets_a_line_for_each_event_and_no_other():
@@ -32,6 +32,16 @@ def test_a_log_file_gets_a_line_for_each_event_and_no_other():
         "started   c grid: seed=c",
         "ended     c grid: seed=c in 1:05; 2/4 finished, about 0:50 left",
     ]
+
+
+def test_a_trial_that_died_has_not_ended_before_it_went_on_and_did():
+    stream = io.StringIO()
+    with SweepView(Console(file=stream, width=200)) as view:
+        view.show(progress(trials=[running("a")]))
+        view.show(progress(died=["a"]))
+        view.show(progress(trials=[running("a")], died=["a"]))
+        view.show(progress(1, died=["a"]))
+    assert [line.split()[0] for line in stream.getvalue().splitlines()] == ["started", "started", "ended"]
 
 
 def test_trials_that_come_and_go_between_two_looks_are_counted():

@@ -136,6 +136,7 @@ def test_what_dies_goes_on_in_the_same_start_and_no_one_counts_it_failed(tmp_pat
     assert sum(started.values()) == 5 + 4
     assert states(tmp_path, "search") == {"COMPLETE": 1}, "to the study it is one trial"
     assert (told[-1].finished, told[-1].pending, told[-1].failed) == (5, 0, ())
+    assert len(told[-1].died) == 4 and set(died) < set(told[-1].died)
     lines = [record.message for record in caplog.records if "goes on from its last checkpoint" in record.message]
     assert len(lines) == 4
     assert any("hang_minutes" in line and "hang.txt" in line for line in lines)
