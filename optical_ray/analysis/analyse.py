@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optical_ray.analysis.arms import ArmDifference, arm_differences
 from optical_ray.analysis.compare import Comparison, compare, compare_runs
 from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
 from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, untrained_trials, view_parts
 from optical_ray.analysis.importance import Importance, importance
 from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.outcomes import MEASURES, SUCCESS
 from optical_ray.analysis.regression import Regression, fit_regression, regression_table
 from optical_ray.analysis.sources import LEXICAL, STUDENT, Sources, open_sources
-from optical_ray.analysis.summary import SummaryRow, summarise_trials
+from optical_ray.analysis.summary import summarise_trials
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
 
 
@@ -29,7 +33,8 @@ class Analysis:
     smallest: frozenset[str]
     """The languages that every grid trial trains on; curves over k are scored on them."""
     bootstrap: QueryBootstrap
-    summary: tuple[SummaryRow, ...]
+    summary: pa.Table
+    """Schema SUMMARY."""
     curves: tuple[Point, ...]
     languages: tuple[Point, ...]
     """Per language, at the largest k."""
@@ -47,11 +52,11 @@ class Analysis:
 
     @cached_property
     def _means(self) -> dict[tuple[str, str, str, str], Interval]:
-        return {
-            (row.trial_id, row.system, row.scorer, row.group): row.interval
-            for row in self.summary
-            if row.measure == "Success@1" and row.language is None and row.task == self.sources.task
-        }
+        wanted = (pc.field("measure") == MEASURES[SUCCESS]) & pc.field("language").is_null() & (pc.field("task") == self.sources.task)
+        found = self.summary.filter(wanted)
+        keys = zip(*(found[name].to_pylist() for name in ("trial_id", "system", "scorer", "group")), strict=True)
+        bounds = zip(*(found[name].to_pylist() for name in ("estimate", "low", "high")), strict=True)
+        return {key: Interval(*values) for key, values in zip(keys, bounds, strict=True)}
 
     @cached_property
     def importances(self) -> tuple[tuple[PartView, Importance], ...]:
@@ -61,7 +66,7 @@ class Analysis:
     def levels(self, group: str) -> dict[str, float]:
         """Mean Success@1 of the lexical floor and of the untrained student on a group of languages, where there are such, by name."""
         found: dict[str, float] = {}
-        scorers = [system.scorer for system in self.sources.systems() if system.name == LEXICAL]
+        scorers = [system.scorer for system in self.sources.systems if system.name == LEXICAL]
         for trial in self.run.trials:
             floor = self.success(trial, group, LEXICAL, scorers[0]) if scorers else None
             if floor is not None:
@@ -104,7 +109,7 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | N
         tuple(cells),
         smallest,
         bootstrap,
-        tuple(summarise_trials(sources, parts, bootstrap)),
+        summarise_trials(sources, parts, bootstrap),
         tuple(curve_points(sources, cells, smallest, bootstrap)),
         tuple(language_points(sources, cells, bootstrap)),
         tuple(scorer_rows(sources, cells, bootstrap)),

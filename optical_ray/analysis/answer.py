@@ -247,7 +247,7 @@ def _evidence(analysis: Analysis) -> list[str]:
     size = analysis.sources.size()
     if size is not None and size[1] < FEW_SENTENCES:
         notes.append(f"The intervals rest on {plural(size[1], 'English sentence')}, too few: they are shorter than their level says.")
-    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     if len({cell.k for cell in analysis.cells}) > 1:
         if len(smallest) == 1:
             notes.append(f"Curves over k rest on one language ({smallest[0]}), the only one that every set holds.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optical_ray.analysis.outcomes import Languages, System, count_sentences, index_rows
+from optical_ray.analysis.outcomes import Languages, System, asked_alike, count_sentences, index_rows
 from optical_ray.artifacts import whole_file
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
 from optical_ray.runs.query_rows import read_query_rows
@@ -47,19 +47,10 @@ def average_rows(path: Path) -> list[Average]:
     views = sorted({system.task for system in found})
     for view in views:
         own = sorted((system for system in found if system.task == view), key=lambda system: order.index((system.name, system.scorer)))
-        for group in _alike(own, found):
+        for group in asked_alike({system: found[system] for system in own}):
             averages += _average_group(group, found, bootstrap)
     place = {pair: number for number, pair in enumerate(order)}
     return sorted(averages, key=lambda one: (one.system.task, one.language != ALL, one.language, place[one.system.name, one.system.scorer]))
-
-
-def _alike(systems: Sequence[System], found: Mapping[System, Languages]) -> list[list[System]]:
-    """Systems that were asked the same queries: they share their resamples."""
-    groups: dict[tuple[tuple[str, bytes], ...], list[System]] = {}
-    for system in systems:
-        key = tuple((language, outcomes.query_Q.tobytes()) for language, outcomes in sorted(found[system].items()))
-        groups.setdefault(key, []).append(system)
-    return list(groups.values())
 
 
 def _average_group(systems: Sequence[System], found: Mapping[System, Languages], bootstrap: QueryBootstrap) -> list[Average]:

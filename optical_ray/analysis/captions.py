@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import FEW_SEEDS
+from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, training_trials
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 
@@ -12,7 +12,7 @@ TOGETHER = "queries that ask for the same English sentence are resampled togethe
 
 def k_caption(analysis: Analysis) -> str:
     """Under the panels over k."""
-    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     scored = f" ({listing(smallest)})" if 0 < len(smallest) <= 8 else ""
     text = (
         "Success@1 against the number of bitext languages k. "
@@ -51,10 +51,12 @@ def language_caption(analysis: Analysis) -> str:
     )
 
 
-def training_caption() -> str:
+def training_caption(analysis: Analysis) -> str:
     """Under losses and diagnostics."""
+    num_trials = len(training_trials(analysis.run, analysis.parts))
+    few = f"{MOST_CURVES} of {num_trials:,} trials, evenly spread over their ranks by validation. " if num_trials > MOST_CURVES else ""
     return (
-        "One line per trial of the grid, coloured by arm, line style by k. "
+        f"{few}One line per trial of the grid, coloured by arm, line style by k. "
         "Losses of different terms have different units and are not compared. A falling loss proves nothing: "
         "a plan entropy near 1 means that the plan aligns nothing (epsilon too large for the spread of the cost), "
         "a within-sentence cosine near 1 that all tokens of a sentence point the same way. "
@@ -137,7 +139,7 @@ def methods(analysis: Analysis) -> list[str]:
     rests = [f"Test: {describe_size(*size)}."] if size else []
     if size and size[1] < size[0]:
         rests[0] += " Languages ask for the same sentences, and one that is hard to find is hard in many of them: they are not independent."
-    chance = number(analysis.sources.chance(analysis.sources.evaluated()))
+    chance = number(analysis.sources.chance(analysis.sources.evaluated))
     return [
         "Task: held-out bitext retrieval. A foreign sentence looks for its English translation among candidates of the same split; "
         "the teacher encodes the English side.",

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import Cell, PartView, best_of_search
+from optical_ray.analysis.design import Cell, PartView
 from optical_ray.analysis.outcomes import MEASURES, Languages, count_sentences, pair
 from optical_ray.analysis.sources import MEAN_REMOVED, Sources
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
@@ -94,7 +94,7 @@ def compare(
         label = f"{name_cell(cell)}, language means removed"
         build.add(MEAN_REMOVAL, cell, name_cell(cell), sources.student(cell.trials), (IN_TRAINING,), first=removed, label=label)
     for part in parts:
-        best = best_of_search(part) if part.kind == "search" else None
+        best = part.best
         if best is None:
             continue
         chosen = Cell(best.arm, (), best.k or 0, (best,))

@@ -87,7 +87,7 @@ def scorer_rows(sources: Sources, cells: Iterable[Cell], bootstrap: QueryBootstr
     """The arms at the largest k under every stored scorer, as they are and with what tells languages apart removed."""
     rows = []
     for cell in largest_cells(cells):
-        for system in sources.systems():
+        for system in sources.systems:
             if system.name == STUDENT or system.name in REMOVED:
                 outcomes = sources.student(cell.trials, system.scorer, system.name)
                 values = {name: found.at(SUCCESS) for name, found in outcomes.items() if name in cell.trained}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optical_ray.analysis.load import Run, Trial
@@ -19,10 +21,12 @@ REPLICATE_FIELDS = ("seed", "languages.seed", "pretraining.seed", "pretraining.l
 """What differs between repetitions of one cell."""
 FEW_SEEDS = 5
 """Below so many trainings of one setting their spread is shown as points, and no interval is made of it."""
+MOST_CURVES = 120
+"""Lines of a figure of training; more are a smear."""
 ARM_ORDER = ("OT", "OT + contrastive", "contrastive", "none")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartView:
     """A part of the sweep and the trials of it that have begun."""
 
@@ -39,6 +43,12 @@ class PartView:
     def pending(self) -> int:
         """Planned trials of which nothing is there yet."""
         return max(0, self.planned - len(self.trials))
+
+    @cached_property
+    def best(self) -> Trial | None:
+        """Of a search, the finished trial with the best `valid/Success@1`; the test split has no say (DESIGN.md, decision 6)."""
+        scored = [trial for trial in self.trials if trial.finished and trial.objective is not None] if self.kind == "search" else []
+        return max(scored, key=lambda trial: trial.objective or 0.0, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,12 @@ def untrained_trials(run: Run) -> tuple[Trial, ...]:
     return tuple(trial for trial in run.trials if trial.arm == "none" and trial.finished)
 
 
+def training_trials(run: Run, parts: Iterable[PartView]) -> list[Trial]:
+    """Whose curves are drawn: the grid's trained trials; all trained trials, where there is no grid."""
+    grid = [trial for part in parts if part.kind == "grid" for trial in part.trials if trial.arm != "none"]
+    return grid or [trial for trial in run.trials if trial.arm != "none"]
+
+
 def common_languages(parts: Iterable[PartView]) -> frozenset[str]:
     """The languages that every trained grid trial trains on: the smallest set, where sets are nested. Empty where they share none.
 
@@ -150,16 +166,25 @@ def common_languages(parts: Iterable[PartView]) -> frozenset[str]:
     return frozenset.intersection(*sets) if sets else frozenset()
 
 
-def best_of_search(part: PartView) -> Trial | None:
-    """The finished trial with the best `valid/Success@1`; the test split has no say (DESIGN.md, decision 6)."""
-    scored = [trial for trial in part.trials if trial.finished and trial.status and trial.status.objective is not None]
-    return max(scored, key=lambda trial: (trial.status.objective if trial.status else None) or 0.0, default=None)
-
-
 def shows_test(part: PartView, trial: Trial) -> bool:
     """Of a search only the trial chosen on validation shows its test score, so that nobody chooses by test (DESIGN.md, decision 6)."""
-    best = best_of_search(part)
-    return part.kind != "search" or (best is not None and best.trial_id == trial.trial_id)
+    return part.kind != "search" or trial is part.best
+
+
+def best_trials(trials: Sequence[Trial], most: int) -> list[Trial]:
+    """At most so many of them, the best by validation, in the order given."""
+    ranked = sorted(trials, key=lambda trial: -math.inf if trial.objective is None else trial.objective, reverse=True)
+    kept = {trial.trial_id for trial in ranked[:most]}
+    return [trial for trial in trials if trial.trial_id in kept]
+
+
+def spread_trials(trials: Sequence[Trial], most: int) -> list[Trial]:
+    """At most so many of them, evenly spread over their ranks by validation, best and worst among them; in the order given."""
+    if len(trials) <= most:
+        return list(trials)
+    ranked = sorted(trials, key=lambda trial: -math.inf if trial.objective is None else trial.objective)
+    kept = {ranked[round(place * (len(ranked) - 1) / (most - 1))].trial_id for place in range(most)}
+    return [trial for trial in trials if trial.trial_id in kept]
 
 
 def short(name: str) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, best_of_search, short, show, view_parts
+from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, short, show, view_parts
 from optical_ray.analysis.load import Trial, load_run, read_trial
 from optical_ray.analysis.sources import DEFAULT_SCORER, STUDENT, ZERO_SHOT
 from optical_ray.errors import ConfigError, RunFolderError
-from optical_ray.runs.folder import TrialFolder, read_object
+from optical_ray.runs.folder import RunFolder, TrialFolder, read_object
 from optical_ray.runs.query_rows import read_query_rows
 from optical_ray.runs.schemas import FORMAT_VERSION
 
@@ -108,7 +108,7 @@ def _open(text: str) -> list[_Found]:
             raise RunFolderError(f"{path}: the trial is {trial.state}; only a finished trial has rows that count")
         if rows is None or rows.num_rows == 0:
             raise RunFolderError(f"{path}: {'; '.join(trial.problems)}")
-        found = [_of_trial(text, trial, rows.drop_columns(["trial_id"]))]
+        found = [_of_trial(text, trial, rows)]
     else:
         raise RunFolderError(
             f"{path}: holds neither {EVALUATION} (of an evaluation) nor recipe.json (of a trial) nor sweep.json (of a run); name a folder "
@@ -143,12 +143,11 @@ def _open_run(text: str, path: Path) -> list[_Found]:
     run = load_run(path)
     trials = []
     for part in view_parts(run):
-        best = best_of_search(part)
-        trials += ([best] if best else []) if part.kind == "search" else [trial for trial in part.trials if trial.finished]
+        trials += ([part.best] if part.best else []) if part.kind == "search" else [trial for trial in part.trials if trial.finished]
     found = []
     for trial in trials:
-        rows = _where(run.queries, "trial_id", trial.trial_id).drop_columns(["trial_id"])
-        if rows.num_rows:
+        _, rows = read_trial(RunFolder(path).trial(trial.trial_id))
+        if rows is not None and rows.num_rows:
             found.append(_of_trial(text, trial, rows))
     if not found:
         raise RunFolderError(f"{path}: no trial has finished with test rows; wait for one, or see `optical report {path}`")

@@ -12,13 +12,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.curves import FLOOR, MEMORY, REFERENCES, UNTRAINED, Point
-from optical_ray.analysis.design import PartView, best_of_search, short, show, untrained_trials
+from optical_ray.analysis.design import MOST_CURVES, PartView, short, show, spread_trials, training_trials, untrained_trials
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.style import INK, MUTED, PAPER, Panel, colours_of, label_lines, new_axes, save, style
 from optical_ray.analysis.summary import IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.runs import names
 
 MOST_SERIES = 8  # lines that one panel can show apart
+MOST_SHAPES = 2_000  # points that stay shapes in an SVG; more become a bitmap within it
 LONGEST_LABEL = 28  # characters that fit beside a line; longer names stand below
 LINE_STYLES = (":", "--", "-", "-.")
 
@@ -95,15 +96,14 @@ def draw_languages(analysis: Analysis) -> list[Panel]:
 
 def draw_training(analysis: Analysis) -> list[Panel]:
     """Losses and diagnostics of the grid's trials (of all trained trials, where there is no grid) over steps."""
-    grid = [trial for part in analysis.parts if part.kind == "grid" for trial in part.trials if trial.arm != "none"]
-    trials = grid or [trial for trial in analysis.run.trials if trial.arm != "none"]
+    trials = training_trials(analysis.run, analysis.parts)
     sizes = sorted({trial.k for trial in trials if trial.k})
     looks = colours_of(
         (trial.arm, trial.arm) for trial in sorted(trials, key=lambda trial: (trial.arm not in ("OT", "OT + contrastive"), trial.arm))
     )
     panels = []
     for name, metric, title, unit in TRAINING_PANELS:
-        shown = [trial for trial in trials if metric in trial.metrics]
+        shown = spread_trials([trial for trial in trials if metric in trial.metrics], MOST_CURVES)
         if shown:
             with style():
                 panels.append(_draw_training_panel(shown, name, metric, title, unit, sizes, {arm: look[0] for arm, look in looks.items()}))
@@ -198,7 +198,7 @@ def _draw_training_panel(
 
 def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension: Any, several: bool) -> Panel:
     figure, axes = new_axes(4.0, 3.1)
-    best = best_of_search(part)
+    best = part.best
     scored = [trial for trial in part.trials if trial.objective is not None]
     done = [trial for trial in scored if trial.finished and trial is not best]
     rest = [trial for trial in scored if not trial.finished]
@@ -211,7 +211,8 @@ def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension:
         return float(value) if numeric and value is not None else float(categories.index(show(value)))
 
     def draw(trials: Sequence[Trial], **look: Any) -> None:
-        axes.plot([place(trial) for trial in trials], [trial.objective or 0.0 for trial in trials], linestyle="none", **look)
+        x, y = [place(trial) for trial in trials], [trial.objective or 0.0 for trial in trials]
+        axes.plot(x, y, linestyle="none", rasterized=len(trials) > MOST_SHAPES, **look)
 
     colour = colours_of([(scored[0].arm, scored[0].arm)])[scored[0].arm][0]
     draw(done, marker="o", markersize=5.5, color=colour, alpha=0.85)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def write_joined(run: Run, parts: tuple[PartView, ...], chosen: frozenset[str], 
         run: Loaded.
         parts: Of the run.
         chosen: Ids of the trials that show their test scores.
-        path: Replaced when all is written.
+        path: Of the file.
 
     Returns:
         The number of rows. Without any the file has its columns and no row.
@@ -43,22 +42,17 @@ def write_joined(run: Run, parts: tuple[PartView, ...], chosen: frozenset[str], 
     fields = varying_fields(run.trials)
     varied = [pa.field(name, _type([trial.fields.get(name) for trial in run.trials])) for name in fields if name != "seed"]
     schema = pa.schema([*TRIAL_COLUMNS, *varied, *ROWS])
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
-    try:
-        with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
-            for trial in run.trials:
-                file = RunFolder(run.path).trial(trial.trial_id).queries
-                if trial.finished and file.is_file():
-                    try:
-                        rows = read_query_rows(file)
-                    except RunFolderError:
-                        continue  # the trial's own problems say so already
-                    writer.write_table(_join(trial, part_of.get(trial.trial_id, ""), trial.trial_id in chosen, rows, schema))
-                    count += rows.num_rows
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for trial in run.trials:
+            file = RunFolder(run.path).trial(trial.trial_id).queries
+            if trial.finished and file.is_file():
+                try:
+                    rows = read_query_rows(file)
+                except RunFolderError:
+                    continue  # the trial's own problems say so already
+                writer.write_table(_join(trial, part_of.get(trial.trial_id, ""), trial.trial_id in chosen, rows, schema))
+                count += rows.num_rows
     return count
 
 

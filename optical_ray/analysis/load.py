@@ -4,24 +4,46 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optical_ray.analysis.outcomes import Languages, OutcomeIndex, System
 from optical_ray.errors import OpticalError, RunFolderError
 from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.runs.labels import flatten
 from optical_ray.runs.names import LOSS_OF_TERM, name_arm
-from optical_ray.runs.query_rows import ROWS, read_query_rows
+from optical_ray.runs.query_rows import read_query_rows
 from optical_ray.runs.schemas import SweepRecord, TrialStatus
 
 Curve = tuple[tuple[int, float], ...]
 """(step, value) by step; NaN where the number was not finite."""
+
+
+class Curves(Mapping[str, Curve]):
+    """Curves by metric name, kept as arrays: a tuple takes ten times the memory, and a run may have thousands of trials."""
+
+    def __init__(self, points: Mapping[str, Mapping[int, float]]) -> None:
+        """Take the value at each step, by name."""
+        self._arrays = {name: np.array(sorted(own.items()), dtype=np.float64).reshape(-1, 2) for name, own in points.items()}
+
+    def __getitem__(self, name: str) -> Curve:
+        return tuple((int(step), value) for step, value in self._arrays[name].tolist())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
 
 
 @dataclass(frozen=True)
@@ -101,8 +123,10 @@ class Run:
     record: SweepRecord
     trials: tuple[Trial, ...]
     """Every trial that has a recipe, by trial id."""
-    queries: pa.Table
-    """Per-query rows (split=test) of the finished trials: `trial_id` and the columns of `runs.query_rows.ROWS`."""
+    outcomes: Mapping[str, Mapping[System, Languages]]
+    """By trial id, of the finished trials: what each system made of the queries of split test."""
+    num_rows: int
+    """Per-query rows behind the outcomes."""
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
@@ -123,21 +147,27 @@ def load_run(path: Path | str) -> Run:
         raise
     except OpticalError as error:  # a field of another version of this format
         raise RunFolderError(str(error)) from None
-    trials, tables = [], []
+    trials, index, num_rows = [], OutcomeIndex(dtype=np.float32), 0
     for trial_folder in folder.trials():
-        trial, table = read_trial(trial_folder)
+        trial, rows = read_trial(trial_folder, record.base)
         trials.append(trial)
-        if table is not None:
-            tables.append(table)
-    schema = pa.schema([pa.field("trial_id", pa.dictionary(pa.int32(), pa.string())), *ROWS])
-    queries = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
-    return Run(folder.path, record, tuple(trials), queries)
+        if rows is not None:
+            index.add(trial.trial_id, rows)
+            num_rows += rows.num_rows
+    return Run(folder.path, record, tuple(trials), index.outcomes(), num_rows)
 
 
-def read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:
-    """A trial as far as it got, and its per-query rows of split test where it has finished: `trial_id` and the columns of ROWS."""
+def read_trial(folder: TrialFolder, base: Mapping[str, Any] | None = None) -> tuple[Trial, pa.Table | None]:
+    """A trial as far as it got, and its per-query rows of split test where it has finished: the columns of ROWS.
+
+    Args:
+        folder: Of the trial.
+        base: The sweep's base recipe: what is the same there is not kept again.
+    """
     problems: list[str] = []
     recipe = _read_object(folder.recipe, problems) or {}
+    if base is not None:
+        recipe = {name: base[name] if name in base and base[name] == section else section for name, section in recipe.items()}
     plan = _read_object(folder.plan, problems) if folder.plan.is_file() else None
     if plan is not None and not isinstance(plan.get("languages"), list):
         problems.append("plan.json: no list of languages")
@@ -147,16 +177,16 @@ def read_trial(folder: TrialFolder) -> tuple[Trial, pa.Table | None]:
         status = folder.read_status()
     except OpticalError as error:
         problems.append(_inside(error, folder))
-    trial = Trial(folder.trial_id, recipe, status, plan, _read_metrics(folder, problems), ())
-    table = None
+    metrics = _read_metrics(folder, problems)
+    rows, finished = None, status is not None and status.state == "finished"
     if folder.queries.is_file():
-        if trial.finished:
-            table = _read_queries(folder, problems)
+        if finished:
+            rows = _read_queries(folder, problems)
         else:
-            problems.append(f"queries.parquet: left out, since the trial is {trial.state}, not finished")
-    elif trial.finished:
+            problems.append(f"queries.parquet: left out, since the trial is {status.state if status else 'pending'}, not finished")
+    elif finished:
         problems.append("queries.parquet: missing, although the trial is finished")
-    return Trial(trial.trial_id, recipe, status, plan, trial.metrics, tuple(problems)), table
+    return Trial(folder.trial_id, recipe, status, plan, metrics, tuple(problems)), rows
 
 
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any] | None:
@@ -171,7 +201,7 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any] | None:
     return values
 
 
-def _read_metrics(folder: TrialFolder, problems: list[str]) -> dict[str, Curve]:
+def _read_metrics(folder: TrialFolder, problems: list[str]) -> Curves:
     curves: dict[str, dict[int, float]] = {}
     try:
         for row in folder.read_metrics():
@@ -179,7 +209,7 @@ def _read_metrics(folder: TrialFolder, problems: list[str]) -> dict[str, Curve]:
             curves.setdefault(str(row.name), {})[int(row.step)] = math.nan if row.value is None else float(row.value)
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         problems.append(f"metrics.jsonl: cannot be read ({type(error).__name__}: {error})")
-    return {name: tuple(sorted(points.items())) for name, points in curves.items()}
+    return Curves(curves)
 
 
 def _read_queries(folder: TrialFolder, problems: list[str]) -> pa.Table | None:
@@ -190,8 +220,7 @@ def _read_queries(folder: TrialFolder, problems: list[str]) -> pa.Table | None:
         return None
     if table.num_rows == 0:
         problems.append("queries.parquet: no row of split test")
-    ids = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int32()), pa.array([folder.trial_id]))
-    return table.add_column(0, pa.field("trial_id", ids.type), ids)
+    return table
 
 
 def _inside(error: Exception, folder: TrialFolder) -> str:

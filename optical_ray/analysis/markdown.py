@@ -45,7 +45,7 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _table(table: TableView) -> list[str]:
-    rows = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in table.rows[:MOST_ROWS]]
+    rows = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in table.shown[:MOST_ROWS]]
     head = f"| {' | '.join(escape(column) for column in table.columns)} |"
     left = len(table.rows) - len(rows)
     more = [f"{left} further rows are in [{table.name}.csv]({table.name}.csv)."] if left > 0 else []

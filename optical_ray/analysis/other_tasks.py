@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.design import shows_test
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import MEASURES
 from optical_ray.analysis.sources import REMOVED, STUDENT
-from optical_ray.analysis.summary import ALL, SummaryRow
+from optical_ray.analysis.summary import ALL, SummaryRow, summary_rows
 from optical_ray.retrieval.values import main_measure
 
 
@@ -26,9 +28,8 @@ def other_tasks(analysis: Analysis) -> list[TaskRow]:
     """By task: references first, then the students of the trials that may show their test score, in the order of the parts."""
     trials = [trial for part in analysis.parts for trial in part.trials if shows_test(part, trial)]
     scorers: dict[tuple[str, str], set[str]] = {}
-    own = [
-        row for row in analysis.summary if row.task != analysis.sources.task and row.group == ALL and row.measure == measure_of(row.task)
-    ]
+    others = analysis.summary.filter((pc.field("task") != analysis.sources.task) & (pc.field("group") == ALL))
+    own = [row for row in summary_rows(others) if row.measure == measure_of(row.task)]
     for row in own:
         scorers.setdefault((row.task, row.system), set()).add(row.scorer)
     primary = analysis.sources.scorer

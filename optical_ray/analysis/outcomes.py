@@ -5,6 +5,7 @@ Q queries, M measures.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -22,6 +23,8 @@ MEASURES = ("Success@1", "MRR@10", "AP", "nDCG@10", "AP@20")
 """Success@1 and MRR@10 (the reciprocal rank, 0 beyond rank 10) come from the rank; with one relevant candidate AP is the reciprocal rank
 at any depth."""
 SUCCESS = 0
+ID_COLUMNS = ("query_id", "relevant_id")
+KEY_COLUMNS = ("system", "scorer", *Search._fields, *ID_COLUMNS)
 
 
 class System(NamedTuple):
@@ -60,43 +63,52 @@ Languages = Mapping[str, Outcomes]
 """Outcomes by query language."""
 
 
-def index_outcomes(queries: pa.Table, measures: Sequence[str] = MEASURES) -> dict[str, dict[System, dict[str, Outcomes]]]:
-    """By trial id, system and query language. A query that stands twice for one system counts once (the first row).
+class OutcomeIndex:
+    """Outcomes by trial id, system and query language, added trial by trial.
+
+    Trials of a run are asked the same: what does not depend on the answers (ids, languages, the order of both) is kept once. A row of a
+    trial takes 4 bytes for each measure then, of single precision.
 
     Args:
-        queries: `trial_id` and the columns of `runs.query_rows.ROWS`.
         measures: What `values_QM` holds.
+        dtype: Of the values; float32 holds what is stored, and what follows from a rank to seven digits.
     """
-    if queries.num_rows == 0:
-        return {}
-    text = {name: _codes(queries[name]) for name in ("trial_id", "system", "scorer", *Search._fields)}
-    query = _strings(queries["query_id"])
-    relevant = _strings(queries["relevant_id"])
-    values = np.stack([values_of(queries, measure) for measure in measures], axis=1)
-    chance = queries["num_relevant"].to_numpy() / np.maximum(queries["num_candidates"].to_numpy(), 1)
-    asked, among = (queries[name].fill_null(0).to_numpy() for name in ("asked", "among"))
-    keys = [codes for codes, _ in text.values()]
-    order = np.lexsort(keys[::-1])  # stable: rows of one system and language stay in file order
-    changed = np.any([np.diff(codes[order]) != 0 for codes in keys], axis=0)
-    parts = np.split(order, np.flatnonzero(changed) + 1)
-    named = [[names[codes[rows[0]]] for codes, names in text.values()] for rows in parts]
-    views = view_searches(Search(*names[3:]) for names in named)
-    found: dict[str, dict[System, dict[str, Outcomes]]] = {}
-    for rows, (trial_id, system, scorer, *search) in zip(parts, named, strict=True):
-        view = views[Search(*search)]
-        names_Q, first = np.unique(query[rows], return_index=True)
-        kept = rows[first]
-        pools = np.unique(among[kept])
-        pool = int(pools[0]) if len(pools) == 1 else 0
-        outcomes = Outcomes(names_Q, relevant[kept], values[kept], asked[kept], pool, float(chance[kept].mean()))
-        found.setdefault(trial_id, {}).setdefault(System(view.task, system, scorer), {})[view.language] = outcomes
-    return found
+
+    def __init__(self, measures: Sequence[str] = MEASURES, dtype: npt.DTypeLike = np.float64) -> None:
+        self._measures, self._dtype = tuple(measures), dtype
+        self._layouts: dict[bytes, tuple[_Part, ...]] = {}
+        self._found: dict[str, list[tuple[_Part, Floats]]] = {}
+
+    def add(self, trial_id: str, rows: pa.Table) -> None:
+        """Take one trial's rows (`runs.query_rows.ROWS`). A query that stands twice for one system counts once (the first row)."""
+        if rows.num_rows == 0:
+            return
+        columns = {name: _dictionary(rows[name]) for name in KEY_COLUMNS}
+        numbers = {name: rows[name].fill_null(0).to_numpy() for name in ("asked", "among", "num_relevant", "num_candidates")}
+        digest = _digest(columns, numbers)
+        if digest not in self._layouts:
+            self._layouts[digest] = _lay_out(columns, numbers)
+        values = np.stack([values_of(rows, measure) for measure in self._measures], axis=1).astype(self._dtype, copy=False)
+        self._found[trial_id] = [(part, values[part.rows]) for part in self._layouts[digest]]
+
+    def outcomes(self) -> dict[str, dict[System, dict[str, Outcomes]]]:
+        """Of all that was added: which directions a task has is known now."""
+        views = view_searches(part.search for layout in self._layouts.values() for part in layout)
+        found: dict[str, dict[System, dict[str, Outcomes]]] = {}
+        for trial_id, parts in self._found.items():
+            systems = found.setdefault(trial_id, {})
+            for part, values in parts:
+                view = views[part.search]
+                outcomes = Outcomes(part.query_Q, part.relevant_Q, values, part.asked_Q, part.among, part.chance)
+                systems.setdefault(System(view.task, part.system, part.scorer), {})[view.language] = outcomes
+        return found
 
 
 def index_rows(rows: pa.Table, measures: Sequence[str] = MEASURES) -> dict[System, dict[str, Outcomes]]:
-    """As `index_outcomes`, of one trial's rows (`runs.query_rows.ROWS`)."""
-    trial_id = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, np.int32)), pa.array([""]))
-    return index_outcomes(rows.add_column(0, "trial_id", trial_id), measures).get("", {})
+    """By system and query language: one trial's rows (`runs.query_rows.ROWS`), in double precision."""
+    index = OutcomeIndex(measures)
+    index.add("", rows)
+    return index.outcomes().get("", {})
 
 
 def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:
@@ -115,7 +127,11 @@ def average(replicates: Iterable[Languages]) -> dict[str, Outcomes]:
                 stacked = np.stack([outcomes.values_QM[_places(outcomes, shared)] for outcomes in (first, *rest)])
                 places = _places(first, shared)
                 averaged[language] = replace(
-                    first, query_Q=shared, relevant_Q=first.relevant_Q[places], values_QM=stacked.mean(0), asked_Q=first.asked_Q[places]
+                    first,
+                    query_Q=shared,
+                    relevant_Q=first.relevant_Q[places],
+                    values_QM=stacked.mean(0, dtype=np.float64),
+                    asked_Q=first.asked_Q[places],
                 )
     return averaged
 
@@ -164,6 +180,14 @@ def relevant_ids(outcomes: Languages, languages: Iterable[str]) -> dict[str, Str
     return {name: outcomes[name].relevant_Q for name in languages}
 
 
+def asked_alike(found: Mapping[System, Languages]) -> list[list[System]]:
+    """Systems that were asked for the same in the same order, together: they share their resamples."""
+    groups: dict[tuple[tuple[str, bytes], ...], list[System]] = {}
+    for system, languages in found.items():
+        groups.setdefault(tuple((name, own.relevant_Q.tobytes()) for name, own in sorted(languages.items())), []).append(system)
+    return list(groups.values())
+
+
 def count_sentences(relevant: Mapping[str, Strings]) -> int:
     """Different relevant sentences of all languages together: the number of independent draws that an interval rests on."""
     return len(set().union(*[ids.tolist() for ids in relevant.values()]))
@@ -176,20 +200,60 @@ def _places(outcomes: Outcomes, query_Q: Strings) -> npt.NDArray[np.intp] | slic
     return np.searchsorted(outcomes.query_Q, query_Q)
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The rows of one system and search, without their values."""
+
+    system: str
+    scorer: str
+    search: Search
+    rows: npt.NDArray[np.intp]
+    """Of the table, by query id."""
+    query_Q: Strings
+    relevant_Q: Strings
+    asked_Q: Names
+    among: int
+    chance: float
+
+
+def _digest(columns: Mapping[str, tuple[Names, list[str]]], numbers: Mapping[str, Names]) -> bytes:
+    """Equal for tables that differ in outcomes alone."""
+    found = hashlib.blake2b(digest_size=16)
+    for codes, names in columns.values():
+        found.update(codes.tobytes())
+        found.update("\0".join(names).encode())
+    for values in numbers.values():
+        found.update(values.tobytes())
+    return found.digest()
+
+
+def _lay_out(columns: Mapping[str, tuple[Names, list[str]]], numbers: Mapping[str, Names]) -> tuple[_Part, ...]:
+    keys = {name: _sorted_codes(*columns[name]) for name in KEY_COLUMNS if name not in ID_COLUMNS}
+    query, relevant = (np.array(columns[name][1], dtype=np.str_)[columns[name][0]] for name in ID_COLUMNS)
+    chance = numbers["num_relevant"] / np.maximum(numbers["num_candidates"], 1)
+    codes = [own for own, _ in keys.values()]
+    order = np.lexsort(codes[::-1])  # stable: rows of one system and language stay in file order
+    changed = np.any([np.diff(own[order]) != 0 for own in codes], axis=0)
+    parts = []
+    for rows in np.split(order, np.flatnonzero(changed) + 1):
+        system, scorer, *search = (names[own[rows[0]]] for own, names in keys.values())
+        query_Q, first = np.unique(query[rows], return_index=True)
+        kept = rows[first]
+        pools = np.unique(numbers["among"][kept])
+        pool = int(pools[0]) if len(pools) == 1 else 0
+        asked_Q, mean = numbers["asked"][kept], float(chance[kept].mean())
+        parts.append(_Part(system, scorer, Search(*search), kept, query_Q, relevant[kept], asked_Q, pool, mean))
+    return tuple(parts)
+
+
+def _sorted_codes(codes: Names, names: list[str]) -> tuple[Names, list[str]]:
     """Codes that sort like the text, and the text of each code."""
-    indices, names = _dictionary(column)
     place = np.empty(len(names), dtype=np.int64)
     place[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
-    return place[indices], sorted(names)
+    return place[codes], sorted(names)
 
 
-def _strings(column: pa.ChunkedArray) -> Strings:
-    indices, names = _dictionary(column)
-    return np.array(names, dtype=np.str_)[indices]
-
-
-def _dictionary(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _dictionary(column: pa.ChunkedArray) -> tuple[Names, list[str]]:
     encoded = column.unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)

@@ -23,7 +23,7 @@ from optical_ray.analysis.captions import (
     training_caption,
 )
 from optical_ray.analysis.curves import FLOOR, REFERENCES, UNTRAINED, largest_cells
-from optical_ray.analysis.design import PartView, best_of_search, short, show, shows_test, varying_fields
+from optical_ray.analysis.design import PartView, best_trials, short, show, shows_test, varying_fields
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.other_tasks import other_tasks
 from optical_ray.analysis.outcomes import MEASURES
@@ -33,6 +33,9 @@ from optical_ray.analysis.style import Panel
 from optical_ray.analysis.table import GROUPS, marks_of
 from optical_ray.analysis.trial_sections import TrialSection, trial_sections
 from optical_ray.retrieval.intervals import Interval
+
+MOST_TRIALS = 500
+"""Rows of the page's table of trials; trials.csv has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class TableView:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    few: tuple[tuple[Cell, ...], ...] | None = None
+    """Of more rows than a page can show: those that it does."""
+
+    @property
+    def shown(self) -> tuple[tuple[Cell, ...], ...]:
+        return self.rows if self.few is None else self.few
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> Pag
         "languages": ("Which languages?", language_caption(analysis)),
         "effects": ("What goes along with it?", effects_caption(analysis.regression)),
         "relations": ("What stands beside quality?", relations_caption(analysis)),
-        "training": ("Did training work?", training_caption()),
+        "training": ("Did training work?", training_caption(analysis)),
         "heat": ("Two settings at once", heat_caption()),
         "search": ("What did the search see?", search_caption(analysis)),
     }
@@ -133,8 +142,8 @@ def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> Pag
 def _trial_table(analysis: Analysis, with_section: Set[str]) -> TableView:
     fields = varying_fields(analysis.run.trials)
     columns = ("trial", "arm", "k", "state", *[short(name) for name in fields], "steps", "valid", *GROUPS)
-    rows = tuple(_trial_row(analysis, part, trial, fields, with_section) for part in analysis.parts for trial in part.trials)
-    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    rows = {trial.trial_id: _trial_row(analysis, part, trial, fields, with_section) for part in analysis.parts for trial in part.trials}
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     caption = (
         f"Success@1, mean over languages, scorer {analysis.sources.scorer}; in brackets the {level(analysis)} interval over English "
         "sentences. valid: on the validation split, which is all that a search sees. The last three columns: on the test split, over the "
@@ -143,13 +152,17 @@ def _trial_table(analysis: Analysis, with_section: Set[str]) -> TableView:
     )
     if any(part.kind == "search" for part in analysis.parts):
         caption += " Of a search only the trial that validation chose shows its test score (bold); summary.parquet holds the others."
-    return TableView("trials", caption, columns, rows)
+    few = None
+    if len(rows) > MOST_TRIALS:
+        best = best_trials([trial for part in analysis.parts for trial in part.trials], MOST_TRIALS)
+        few = tuple(rows[trial.trial_id] for trial in best)
+        caption += f" Shown: the {MOST_TRIALS} best of {len(rows):,} trials by validation; trials.csv has all."
+    return TableView("trials", caption, columns, tuple(rows.values()), few)
 
 
 def _trial_row(analysis: Analysis, part: PartView, trial: Trial, fields: Sequence[str], with_section: Set[str]) -> tuple[Cell, ...]:
     status = trial.status
-    best = best_of_search(part) if part.kind == "search" else None
-    chosen = best is not None and best.trial_id == trial.trial_id
+    chosen = trial is part.best
     link = f"trial-{trial.trial_id}" if trial.trial_id in with_section else ""
     cells = [
         Cell(trial.trial_id, small=(part.name,), kind="code strong" if chosen else "code", plain=trial.trial_id, link=link),
@@ -173,7 +186,7 @@ def _trial_row(analysis: Analysis, part: PartView, trial: Trial, fields: Sequenc
 
 
 def _floor_of(analysis: Analysis, trial: Trial, group: str) -> str:
-    scorers = [system.scorer for system in analysis.sources.systems() if system.name == LEXICAL]
+    scorers = [system.scorer for system in analysis.sources.systems if system.name == LEXICAL]
     floor = analysis.success(trial, group, LEXICAL, scorers[0]) if scorers else None
     return f"{analysis.sources.lexical_name} {number(floor.estimate)}" if floor else ""
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.arms import ArmDifference
 from optical_ray.analysis.design import PartView, short
-from optical_ray.analysis.figures import log_ticks
+from optical_ray.analysis.figures import MOST_SHAPES, log_ticks
 from optical_ray.analysis.importance import Importance
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.phrases import plural
@@ -120,9 +120,9 @@ def _draw_relation(analysis: Analysis, name: str, title: str, label: str, points
     heights = {trial.trial_id: _quality(analysis, trial) or 0.0 for _, trial in points}
     for arm, (colour, marker) in looks.items():
         mine = [(x, heights[trial.trial_id], trial) for x, trial in points if trial.arm == arm]
-        axes.plot(
-            [x for x, *_ in mine], [y for _, y, _ in mine], linestyle="none", marker=marker, markersize=5.5, color=colour, label=_label(arm)
-        )
+        x, y = [x for x, *_ in mine], [y for _, y, _ in mine]
+        many = len(mine) > MOST_SHAPES
+        axes.plot(x, y, linestyle="none", marker=marker, markersize=5.5, color=colour, label=_label(arm), rasterized=many)
     if name == "cost":
         places = pareto_front([(x, heights[trial.trial_id]) for x, trial in points], ["minimize", "maximize"])
         front = sorted((points[place][0], heights[points[place][1].trial_id]) for place in places)
@@ -154,7 +154,7 @@ def _draw_heat(part: PartView, trials: Sequence[Trial], first: str, second: str,
     scale = Normalize(float(values.min()), float(values.max()) if np.ptp(values) else float(values.min()) + 1e-9)
     x, y = ([float(trial.fields[name]) for trial in trials] for name in (first, second))
     if part.kind == "search":
-        axes.scatter(x, y, c=values, cmap=COLOURS, norm=scale, s=46, edgecolors=INK, linewidths=0.5)
+        axes.scatter(x, y, c=values, cmap=COLOURS, norm=scale, s=46, edgecolors=INK, linewidths=0.5, rasterized=len(trials) > MOST_SHAPES)
         for axis, name, set_scale in ((axes.xaxis, first, axes.set_xscale), (axes.yaxis, second, axes.set_yscale)):
             dimension = part.space.get(name) or {}
             if dimension.get("kind") == "LogUniform":

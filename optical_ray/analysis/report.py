@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,13 @@ from optical_ray.analysis.markdown import to_markdown
 from optical_ray.analysis.page import TableView, build_page
 from optical_ray.analysis.relations import draw_arms, draw_heat, draw_importance, draw_relations
 from optical_ray.analysis.style import Panel
-from optical_ray.analysis.summary import summary_table
+from optical_ray.artifacts import whole_file
 from optical_ray.errors import RunFolderError
 from optical_ray.runs.folder import RunFolder
 
 REPORT, ROWS_FILE = "report.md", "rows.parquet"
+_Csv = tuple[Iterable[str], Iterable[Iterable[Any]]]
+_Write = Callable[[Path], object]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs what begins like this (OWASP, CSV injection)."""
 
@@ -52,18 +53,23 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None, relo
     folder = Path(out) if out is not None else RunFolder(analysis.run.path).report
     figures = draw_all(analysis)
     page = build_page(analysis, figures)
-    summary = summary_table(analysis.summary)
-    files: dict[str, bytes] = {"summary.parquet": _parquet(summary)}
-    files["summary.csv"] = _csv(summary.column_names, zip(*summary.to_pydict().values(), strict=True))
-    files["comparisons.csv"] = _comparisons_csv(analysis)
-    files["curves.csv"] = _points_csv(analysis.curves)
-    files["languages.csv"] = _points_csv(analysis.languages)
-    files["metrics.csv"] = _metrics_csv(analysis)
-    files |= {f"{name}.csv": _table_csv(table) for name, table in page.tables.items() if f"{name}.csv" not in files}
+    tables: dict[str, _Csv] = {
+        "summary": (analysis.summary.column_names, _batched_rows(analysis.summary)),
+        "comparisons": (COMPARISON_COLUMNS, _comparison_rows(analysis)),
+        "curves": (POINT_COLUMNS, _point_rows(analysis.curves)),
+        "languages": (POINT_COLUMNS, _point_rows(analysis.languages)),
+        "metrics": (METRIC_COLUMNS, _metric_rows(analysis)),
+    }
+    tables |= {name: (table.columns, _table_rows(table)) for name, table in page.tables.items() if name not in tables}
+    chosen = frozenset(trial.trial_id for part in analysis.parts for trial in part.trials if shows_test(part, trial))
+    files: dict[str, _Write] = {f"{name}.csv": partial(_write_csv, *table) for name, table in tables.items()}
+    files["summary.parquet"] = partial(pq.write_table, analysis.summary, compression="zstd")
+    files[ROWS_FILE] = partial(write_joined, analysis.run, analysis.parts, chosen)
     for panel in itertools.chain(*figures.values()):
-        files |= _panel_files(panel)
-    page.files.extend(sorted([*files, REPORT, ROWS_FILE]))
-    files[REPORT] = to_markdown(page).encode()
+        files[f"{panel.name}.svg"] = partial(_write_bytes, panel.svg.encode())
+        files[f"{panel.name}.png"] = partial(_write_bytes, panel.png)
+    page.files.extend(sorted([*files, REPORT]))
+    files[REPORT] = partial(_write_bytes, to_markdown(page).encode())
     template = Environment(
         loader=PackageLoader("optical_ray.analysis", "templates"),
         autoescape=True,
@@ -71,15 +77,13 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None, relo
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    files["index.html"] = template.get_template("page.html").render(page=page, reload_seconds=reload_seconds).encode()
+    html = template.get_template("page.html").render(page=page, reload_seconds=reload_seconds)
+    files["index.html"] = partial(_write_bytes, html.encode())  # last: a page that loads itself again finds everything else in place
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            scratch = folder / f".{name}.{os.getpid()}"
-            scratch.write_bytes(content)
-            os.replace(scratch, folder / name)
-        chosen = frozenset(trial.trial_id for part in analysis.parts for trial in part.trials if shows_test(part, trial))
-        write_joined(analysis.run, analysis.parts, chosen, folder / ROWS_FILE)
+        for name, write in files.items():
+            with whole_file(folder / name) as scratch:
+                write(scratch)
     except OSError as error:
         raise RunFolderError(
             f"{folder}: the report cannot be written ({error.strerror or error}); choose another folder with --out"
@@ -106,41 +110,37 @@ def escape_csv(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
-def _csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([escape_csv(name) for name in columns])
-    writer.writerows([escape_csv(value) for value in row] for row in rows)
-    return stream.getvalue().encode()
+COMPARISON_COLUMNS = (
+    "question", "first", "second", "arm", "group", "languages", "queries", "sentences", "unmatched", "measure", "first_mean", "second_mean",
+    "difference", "low", "high", "p_value", "p_holm", "direction",
+)  # fmt: skip
+POINT_COLUMNS = ("series", "arm", "k", "group", "language", "languages", "queries", "sentences", "trials", "estimate", "low", "high")
+METRIC_COLUMNS = ("trial_id", "arm", "k", "name", "step", "value")
 
 
-def _table_csv(table: TableView) -> bytes:
+def _write_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([escape_csv(name) for name in columns])
+        writer.writerows([escape_csv(value) for value in row] for row in rows)
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _batched_rows(table: pa.Table) -> Iterator[Iterable[Any]]:
+    for batch in table.to_batches():
+        yield from zip(*batch.to_pydict().values(), strict=True)
+
+
+def _table_rows(table: TableView) -> Iterator[Iterable[Any]]:
     """Cells as shown; a single number keeps all its digits."""
-    return _csv(table.columns, ((cell.plain if cell.plain is not None else cell.sort or cell.text for cell in row) for row in table.rows))
+    return ((cell.plain if cell.plain is not None else cell.sort or cell.text for cell in row) for row in table.rows)
 
 
-def _comparisons_csv(analysis: Analysis) -> bytes:
-    columns = (
-        "question",
-        "first",
-        "second",
-        "arm",
-        "group",
-        "languages",
-        "queries",
-        "sentences",
-        "unmatched",
-        "measure",
-        "first_mean",
-        "second_mean",
-        "difference",
-        "low",
-        "high",
-        "p_value",
-        "p_holm",
-        "direction",
-    )
-    rows = (
+def _comparison_rows(analysis: Analysis) -> Iterator[Iterable[Any]]:
+    return (
         (
             row.kind, row.first, row.second, row.arm, row.group, " ".join(row.languages), row.num_queries, row.num_sentences, row.unmatched,
             row.measure, row.first_mean, row.second_mean, row.difference.estimate, row.difference.low, row.difference.high,
@@ -148,36 +148,22 @@ def _comparisons_csv(analysis: Analysis) -> bytes:
         )
         for row in analysis.comparisons
     )  # fmt: skip
-    return _csv(columns, rows)
 
 
-def _points_csv(points: Iterable[Point]) -> bytes:
-    columns = ("series", "arm", "k", "group", "language", "languages", "queries", "sentences", "trials", "estimate", "low", "high")
-    rows = (
+def _point_rows(points: Iterable[Point]) -> Iterator[Iterable[Any]]:
+    return (
         (
             point.series, point.arm, point.k or None, point.group, point.language, " ".join(point.languages), point.num_queries,
             point.num_sentences, point.num_trials, point.interval.estimate, point.interval.low, point.interval.high,
         )
         for point in points
     )  # fmt: skip
-    return _csv(columns, rows)
 
 
-def _metrics_csv(analysis: Analysis) -> bytes:
-    rows = (
+def _metric_rows(analysis: Analysis) -> Iterator[Iterable[Any]]:
+    return (
         (trial.trial_id, trial.arm, trial.k, name, step, value)
         for trial in analysis.run.trials
         for name, curve in sorted(trial.metrics.items())
         for step, value in curve
     )
-    return _csv(("trial_id", "arm", "k", "name", "step", "value"), rows)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _panel_files(panel: Panel) -> dict[str, bytes]:
-    return {f"{panel.name}.svg": panel.svg.encode(), f"{panel.name}.png": panel.png}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 from optical_ray.analysis.design import untrained_trials
 from optical_ray.analysis.load import Run, Trial
-from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, count_sentences, index_outcomes, relevant_ids
+from optical_ray.analysis.outcomes import Languages, Outcomes, System, average, count_sentences, relevant_ids
 
 STUDENT, MEAN_REMOVED, LEXICAL, MEMORY = "student", "mean-removed", "lexical", "translation-memory"
 ZERO_SHOT = "zero-shot"
@@ -21,7 +23,7 @@ DEFAULT_TASK = "bitext"
 DEFAULT_SCORER = "maxsim"  # EvaluationConfig.scorer's default, for a base recipe that does not say
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sources:
     """Outcomes by system, on the run's main task."""
 
@@ -31,6 +33,7 @@ class Sources:
     scorer: str
     """The base recipe's `evaluation.scorer`: what every comparison uses, chosen before a test row existed."""
 
+    @cached_property
     def systems(self) -> list[System]:
         """Every system of the task that any finished trial has."""
         return sorted({system for trial in self.index.values() for system in trial if system.task == self.task})
@@ -51,8 +54,7 @@ class Sources:
 
     def reference(self, name: str, trials: Iterable[Trial] = ()) -> Languages:
         """A reference as these trials stored it, else as any trial did: it does not depend on training."""
-        own = [trial.trial_id for trial in trials]
-        for trial_id in [*own, *self.index]:
+        for trial_id in chain((trial.trial_id for trial in trials), self.index):
             for system, languages in sorted(self.index.get(trial_id, {}).items()):
                 if system.task == self.task and system.name == name:
                     return languages
@@ -61,13 +63,14 @@ class Sources:
     @property
     def lexical_name(self) -> str:
         """As figures label it."""
-        scorers = sorted({system.scorer for system in self.systems() if system.name == LEXICAL})
+        scorers = sorted({system.scorer for system in self.systems if system.name == LEXICAL})
         return "TF-IDF" if scorers in ([], ["tfidf"]) else f"lexical ({scorers[0]})"
 
     def untrained(self) -> dict[str, Outcomes]:
         """The untrained control, averaged over its seeds; empty when it has not finished."""
         return self.student(untrained_trials(self.run))
 
+    @cached_property
     def evaluated(self) -> list[str]:
         """Query languages of the task that any finished trial has, sorted."""
         return sorted(
@@ -76,11 +79,15 @@ class Sources:
 
     def size(self) -> tuple[int, int] | None:
         """(queries, different sentences that they ask for) of the system that answered most of the task; None without outcomes."""
-        sizes = [
-            (sum(len(outcomes.query_Q) for outcomes in found.values()), count_sentences(relevant_ids(found, found)))
+        different = {
+            tuple(id(own.relevant_Q) for own in found.values()): found  # trials that were asked the same share the arrays
             for trial in self.index.values()
             for system, found in trial.items()
             if system.task == self.task
+        }
+        sizes = [
+            (sum(len(outcomes.query_Q) for outcomes in found.values()), count_sentences(relevant_ids(found, found)))
+            for found in different.values()
         ]
         return max(sizes, default=None)
 
@@ -97,9 +104,8 @@ class Sources:
 
 def open_sources(run: Run) -> Sources:
     """Index the run's per-query rows; the main task is `bitext`, or the first by name."""
-    index = index_outcomes(run.queries)
-    tasks = sorted({system.task for trial in index.values() for system in trial})
+    tasks = sorted({system.task for trial in run.outcomes.values() for system in trial})
     task = DEFAULT_TASK if DEFAULT_TASK in tasks or not tasks else tasks[0]
     evaluation = run.record.base.get("evaluation")
     scorer = evaluation.get("scorer") if isinstance(evaluation, dict) else None
-    return Sources(run, index, task, str(scorer or DEFAULT_SCORER))
+    return Sources(run, run.outcomes, task, str(scorer or DEFAULT_SCORER))

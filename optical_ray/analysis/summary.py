@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from optical_ray.analysis.design import PartView, common_languages, view_parts
 from optical_ray.analysis.load import Run, Trial
-from optical_ray.analysis.outcomes import MEASURES, Languages, System, count_sentences, relevant_ids
+from optical_ray.analysis.outcomes import MEASURES, Languages, System, asked_alike, count_sentences, relevant_ids
 from optical_ray.analysis.sources import Sources, open_sources
 from optical_ray.analysis.views import is_pair
-from optical_ray.retrieval.intervals import Interval, QueryBootstrap, Strings
+from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, Strings
+from optical_ray.retrieval.linear import LinearIntervals
 
 SMALLEST, IN_TRAINING, UNSEEN, ALL, LANGUAGE = "smallest set", "in training", "unseen", "all", "language"
 """Groups of query languages; `language` is one language by itself."""
 
 Members = tuple[str, ...]
 """The languages of a group, sorted."""
+
+Method = Literal["bootstrap", "linear"]
+BOOTSTRAP: Method = "bootstrap"
+LINEAR: Method = "linear"
+MOST_BOOTSTRAPPED = 200
+"""Trials. A bootstrap of every average takes about a third of a second for each; curves and comparisons, which are few, keep theirs."""
 
 SUMMARY = pa.schema(
     [
@@ -39,8 +47,9 @@ SUMMARY = pa.schema(
         pa.field("num_sentences", pa.int32(), nullable=False),  # different relevant sentences behind the queries: what is resampled
         pa.field("measure", pa.string(), nullable=False),  # Success@1 | MRR@10 | AP | nDCG@10 | AP@20
         pa.field("estimate", pa.float64(), nullable=False),  # mean over languages of the mean over queries
-        pa.field("low", pa.float64(), nullable=False),  # percentile bootstrap over relevant sentences
+        pa.field("low", pa.float64(), nullable=False),
         pa.field("high", pa.float64(), nullable=False),
+        pa.field("method", pa.string(), nullable=False),  # of the interval over relevant sentences: bootstrap (percentile) | linear
     ]
 )
 
@@ -67,24 +76,42 @@ class SummaryRow:
     estimate: float
     low: float
     high: float
+    method: str
 
     @property
     def interval(self) -> Interval:
         return Interval(self.estimate, self.low, self.high)
 
 
-def summarise(run: Run, bootstrap: QueryBootstrap | None = None) -> list[SummaryRow]:
-    """Every finished trial's averages, by trial id."""
-    parts = view_parts(run)
-    return list(summarise_trials(open_sources(run), parts, bootstrap or QueryBootstrap()))
+def summarise(run: Run, bootstrap: QueryBootstrap | None = None) -> pa.Table:
+    """Every finished trial's averages, by trial id, schema SUMMARY."""
+    return summarise_trials(open_sources(run), view_parts(run), bootstrap or QueryBootstrap())
 
 
-def summarise_trials(sources: Sources, parts: list[PartView], bootstrap: QueryBootstrap) -> Iterable[SummaryRow]:
-    """As `summarise`, from what is open already. Yields trial by trial: memory does not grow with their number."""
-    smallest = common_languages(parts)
-    part_of = {trial.trial_id: part.name for part in parts for trial in part.trials}
-    for trial in sources.run.trials:
-        yield from _summarise_trial(trial, part_of.get(trial.trial_id, ""), sources, smallest, bootstrap)
+def summarise_trials(sources: Sources, parts: Iterable[PartView], bootstrap: QueryBootstrap) -> pa.Table:
+    """As `summarise`, from what is open already; beyond MOST_BOOTSTRAPPED trials the intervals are linear ones of the same confidence."""
+    found_parts = list(parts)
+    smallest = common_languages(found_parts)
+    part_of = {trial.trial_id: part.name for part in found_parts for trial in part.trials}
+    trials = [trial for trial in sources.run.trials if sources.index.get(trial.trial_id)]
+    method: Method = LINEAR if len(trials) > MOST_BOOTSTRAPPED else BOOTSTRAP
+    plans: dict[Any, _Plan] = {}
+    tables = []
+    for trial in trials:
+        found, trained = sources.index[trial.trial_id], trial.languages or frozenset()
+        seen = {name: trial.saw_in_pretraining(name) for languages in found.values() for name in languages}
+        # Arrays of ids are shared by the trials that were asked the same, and outlive this loop.
+        asked = tuple((system, *((name, id(own.relevant_Q)) for name, own in languages.items())) for system, languages in found.items())
+        key = (asked, trained, tuple(sorted(seen.items())))
+        if key not in plans:
+            plans[key] = _Plan(found, trained, smallest, seen, method, bootstrap)
+        tables.append(plans[key].fill(trial, part_of.get(trial.trial_id, ""), found))
+    return pa.concat_tables(tables) if tables else SUMMARY.empty_table()
+
+
+def summary_rows(table: pa.Table) -> list[SummaryRow]:
+    """Rows of a part of the summary, one by one."""
+    return [SummaryRow(**row) for row in table.to_pylist()]
 
 
 def group_languages(
@@ -101,48 +128,86 @@ def group_languages(
     return {group: members for group, members in groups.items() if members}
 
 
-def summary_table(rows: Iterable[SummaryRow]) -> pa.Table:
-    """The rows in the schema of summary.parquet."""
-    found = list(rows)
-    return pa.table({name: [getattr(row, name) for row in found] for name in SUMMARY.names}, schema=SUMMARY)
+class _Plan:
+    """The rows of every trial that was asked the same and trained on the same languages, but for its own columns and its numbers."""
+
+    def __init__(
+        self,
+        found: Mapping[System, Languages],
+        trained: frozenset[str],
+        smallest: frozenset[str],
+        seen: Mapping[str, bool | None],
+        method: Method,
+        bootstrap: QueryBootstrap,
+    ) -> None:
+        self._order: list[tuple[System, Members]] = []
+        rows: list[dict[str, Any]] = []
+        for system, languages in sorted(found.items()):
+            groups: list[tuple[str, str | None, Members]] = [
+                (group, None, members) for group, members in group_languages(languages, trained, trained, smallest).items()
+            ]
+            groups += [(LANGUAGE, name, (name,)) for name in sorted(languages)]
+            for group, name, members in groups:
+                relevant = relevant_ids(languages, members)
+                row = {
+                    "task": system.task,
+                    "system": system.name,
+                    "scorer": system.scorer,
+                    "group": group,
+                    "language": name,
+                    "seen_in_pretraining": None if name is None else seen[name],
+                    "num_languages": len(members),
+                    "num_queries": sum(len(ids) for ids in relevant.values()),
+                    "num_sentences": count_sentences(relevant),
+                    "method": method,
+                }
+                rows += [row | {"measure": measure} for measure in MEASURES]
+                self._order.append((system, members))
+        self._columns = {name: pa.array([row[name] for row in rows], SUMMARY.field(name).type) for name in rows[0]}
+        self._num_rows = len(rows)
+        self._alike = [
+            _Alike(systems, sorted({members for system, members in self._order if system in systems}), found[systems[0]], method, bootstrap)
+            for systems in asked_alike(found)
+        ]
+
+    def fill(self, trial: Trial, part: str, found: Mapping[System, Languages]) -> pa.Table:
+        """The rows of one trial, schema SUMMARY."""
+        numbers: dict[tuple[System, Members], Floats] = {}
+        for alike in self._alike:
+            numbers |= alike.numbers(found)
+        estimate, low, high = np.concatenate([numbers[key] for key in self._order], axis=1)
+        seed = trial.fields.get("seed")
+        own = {"trial_id": trial.trial_id, "part": part, "arm": trial.arm, "k": trial.k, "seed": seed if isinstance(seed, int) else None}
+        repeated = {name: pa.repeat(pa.scalar(value, SUMMARY.field(name).type), self._num_rows) for name, value in own.items()}
+        columns = repeated | self._columns | {"estimate": estimate, "low": low, "high": high}
+        return pa.table({name: columns[name] for name in SUMMARY.names}, schema=SUMMARY)
 
 
-def _summarise_trial(
-    trial: Trial, part: str, sources: Sources, smallest: frozenset[str], bootstrap: QueryBootstrap
-) -> Iterable[SummaryRow]:
-    trained = trial.languages or frozenset()
-    seed = trial.fields.get("seed")
-    found = sources.index.get(trial.trial_id, {})
-    members_of = {system: group_languages(languages, trained, trained, smallest) for system, languages in found.items()}
-    intervals = _intervals(found, members_of, bootstrap)
-    for system, languages in sorted(found.items()):
-        groups: list[tuple[str, str | None, Members]] = [(group, None, members) for group, members in members_of[system].items()]
-        groups += [(LANGUAGE, name, (name,)) for name in sorted(languages)]
-        for group, name, members in groups:
-            relevant = relevant_ids(languages, members)
-            seen = None if name is None else trial.saw_in_pretraining(name)
-            num_queries, num_sentences = sum(len(ids) for ids in relevant.values()), count_sentences(relevant)
-            for measure, interval in zip(MEASURES, intervals[system, members], strict=True):
-                yield SummaryRow(
-                    trial.trial_id, part, trial.arm, trial.k, seed if isinstance(seed, int) else None, *system, group, name, seen,
-                    len(members), num_queries, num_sentences, measure, interval.estimate, interval.low, interval.high,
-                )  # fmt: skip
+class _Alike:
+    """Systems that answered the same queries, in the order of which their measures stand side by side."""
 
+    def __init__(
+        self, systems: Sequence[System], groups: Sequence[Members], languages: Languages, method: Method, bootstrap: QueryBootstrap
+    ) -> None:
+        self._systems, self._groups, self._names = systems, groups, sorted(languages)
+        self._relevant: dict[str, Strings] = relevant_ids(languages, self._names)
+        self._bootstrap = bootstrap
+        self._linear = LinearIntervals(self._relevant, bootstrap.confidence) if method == LINEAR else None
 
-def _intervals(
-    found: Mapping[System, Languages], members_of: Mapping[System, Mapping[str, Members]], bootstrap: QueryBootstrap
-) -> dict[tuple[System, Members], list[Interval]]:
-    """Intervals of MEASURES by system and languages, each computed once; systems on the same queries share their matrix products."""
-    alike: dict[tuple[tuple[str, bytes], ...], list[System]] = {}
-    for system, languages in found.items():
-        alike.setdefault(tuple((name, languages[name].relevant_Q.tobytes()) for name in sorted(languages)), []).append(system)
-    intervals: dict[tuple[System, Members], list[Interval]] = {}
-    for systems in alike.values():
-        first = found[systems[0]]
-        stacked = {name: np.concatenate([found[system][name].values_QM for system in systems], axis=1) for name in first}
-        relevant: dict[str, Strings] = relevant_ids(first, first)
-        for members in {*members_of[systems[0]].values(), *((name,) for name in first)}:
-            row = iter(bootstrap.means_over_languages({name: stacked[name] for name in members}, relevant))
-            for system in systems:
-                intervals[system, members] = [next(row) for _ in MEASURES]
-    return intervals
+    def numbers(self, found: Mapping[System, Languages]) -> dict[tuple[System, Members], Floats]:
+        """Estimate, low and high of MEASURES, [3, M], by system and languages."""
+        values = {name: np.concatenate([found[system][name].values_QM for system in self._systems], axis=1) for name in self._names}
+        if self._linear is not None:
+            bounds = np.clip(self._linear.means(values, self._groups), 0.0, 1.0)  # every measure is a share
+        else:
+            bounds = np.stack([self._resample(values, members) for members in self._groups])
+        width = len(MEASURES)
+        return {
+            (system, members): bounds[row, :, width * place : width * (place + 1)]
+            for row, members in enumerate(self._groups)
+            for place, system in enumerate(self._systems)
+        }
+
+    def _resample(self, values: Mapping[str, Floats], members: Members) -> Floats:
+        found = self._bootstrap.means_over_languages({name: values[name] for name in members}, self._relevant)
+        return np.array([[one.estimate, one.low, one.high] for one in found]).T

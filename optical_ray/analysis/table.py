@@ -10,7 +10,7 @@ from rich.text import Text
 from optical_ray.analysis.analyse import Analysis, analyse
 from optical_ray.analysis.answer import answer, caveats, count_trials
 from optical_ray.analysis.compare import AGAINST_FLOOR
-from optical_ray.analysis.design import STEPS_FIELD, PartView, best_of_search, short, show, shows_test, varying_fields
+from optical_ray.analysis.design import STEPS_FIELD, PartView, best_trials, short, show, shows_test, varying_fields
 from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.other_tasks import other_tasks
 from optical_ray.analysis.outcomes import SUCCESS, relevant_ids
@@ -19,6 +19,7 @@ from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.retrieval.intervals import Interval
 
 GROUPS = (SMALLEST, IN_TRAINING, UNSEEN)
+MOST_TRIALS = 100  # rows of a part
 SHORT_ID = 8  # hex digits: enough to find the folder, and a line of three intervals stays below 100 columns
 
 
@@ -45,7 +46,7 @@ def marks_of(trial: Trial) -> list[str]:
 
 
 def _explain(analysis: Analysis) -> str:
-    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     text = f"Test Success@1 with {analysis.bootstrap.confidence:.0%} intervals, scorer {analysis.sources.scorer}, mean over languages"
     text += f"; smallest set: {languages(smallest)}." if smallest else "."
     size = analysis.sources.size()
@@ -66,13 +67,14 @@ def _part_table(analysis: Analysis, part: PartView) -> Table:
     if len(steps) == 1:
         title += f", {show(next(iter(steps)))} steps"
     table = _table(escape(title))
-    notes = {trial.trial_id: " ".join([*([] if trial.finished else [_state(trial)]), *marks_of(trial)]) for trial in part.trials}
+    shown = best_trials(part.trials, MOST_TRIALS)
+    notes = {trial.trial_id: " ".join([*([] if trial.finished else [_state(trial)]), *marks_of(trial)]) for trial in shown}
     columns = ["trial", "arm", "k", *[short(name) for name in fields], *(["steps"] if len(steps) > 1 else [])]
     columns += ["valid", *groups, *(["note"] if any(notes.values()) else [])]
     for name in columns:
         table.add_column(escape(name), justify="left" if name in ("trial", "arm", "note") else "right", no_wrap=name != "note")
-    best = best_of_search(part) if part.kind == "search" else None
-    for trial in part.trials:
+    best = part.best
+    for trial in shown:
         cells = [trial.trial_id[:SHORT_ID], "untrained" if trial.arm == "none" else trial.arm, show(trial.k)]
         cells += [show(trial.fields.get(name)) for name in fields]
         cells += [show(trial.fields.get(STEPS_FIELD))] if len(steps) > 1 else []
@@ -80,16 +82,18 @@ def _part_table(analysis: Analysis, part: PartView) -> Table:
         cells += [_interval(analysis.success(trial, group)) if shows_test(part, trial) else "" for group in groups]
         cells += [notes[trial.trial_id]] if any(notes.values()) else []
         table.add_row(*[escape(cell) for cell in cells], style="bold" if best is not None and trial.trial_id == best.trial_id else None)
-    if best is not None:
-        table.caption = "bold: chosen on validation; the others' test scores are left out on purpose"
+    told = ["bold: chosen on validation; the others' test scores are left out on purpose"] if best is not None else []
+    if len(shown) < len(part.trials):
+        told.append(f"the {MOST_TRIALS} best of {len(part.trials):,} by validation; trials.csv of the report has all")
+    table.caption = "; ".join(told) or None
     return table
 
 
 def _floor_table(analysis: Analysis) -> Table:
     table = _table("floors")
     table.add_column("system", no_wrap=True)
-    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated()))
-    groups = [(name, group) for name, group in ((SMALLEST, smallest), (ALL, analysis.sources.evaluated())) if group]
+    smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
+    groups = [(name, group) for name, group in ((SMALLEST, smallest), (ALL, analysis.sources.evaluated)) if group]
     for name, group in groups:
         table.add_column(f"{name} ({len(group)})", justify="right", no_wrap=True)
     rows = (

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from optical_ray.analysis.align import Aligned, align
 from optical_ray.analysis.entries import Entry
-from optical_ray.analysis.outcomes import Languages, count_sentences, index_outcomes
+from optical_ray.analysis.outcomes import Languages, OutcomeIndex, count_sentences
 from optical_ray.analysis.seeds import seed_interval
 from optical_ray.errors import ConfigError, RunFolderError
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, adjust_holm
@@ -158,17 +158,15 @@ def _known_measures(entries: Sequence[Entry], asked: Sequence[str]) -> tuple[str
 
 def _index(entries: Sequence[Entry], measures: Sequence[str]) -> list[dict[str, list[Languages]]]:
     """Of each entry: by task view, the outcomes of each of its trainings. All are indexed together, so that views mean the same in all."""
-    tables, names = [], {}
+    index, names = OutcomeIndex(measures), {}
     for number, entry in enumerate(entries):
         for place, replicate in enumerate(entry.replicates):
-            name = f"{number}:{place}"
-            names[name] = number
-            column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(replicate.rows.num_rows, np.int32)), pa.array([name]))
-            tables.append(replicate.rows.add_column(0, "trial_id", column))
+            names[f"{number}:{place}"] = number
+            index.add(f"{number}:{place}", replicate.rows)
+    outcomes = index.outcomes()
     found: list[dict[str, list[Languages]]] = [{} for _ in entries]
-    index = index_outcomes(pa.concat_tables(tables).unify_dictionaries(), measures)
     for name, number in names.items():
-        for system, languages in index.get(name, {}).items():
+        for system, languages in outcomes.get(name, {}).items():
             found[number].setdefault(system.task, []).append(languages)
     return found
 

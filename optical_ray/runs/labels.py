@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             leaves |= flatten(value, f"{prefix}{name}.")
         else:
-            leaves[prefix + name] = tuple(value) if isinstance(value, list) else value
+            leaves[sys.intern(prefix + name)] = tuple(value) if isinstance(value, list) else value
     return leaves
 
 

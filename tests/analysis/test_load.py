@@ -25,7 +25,7 @@ def first_trial(path):
 def test_a_finished_run_is_read_whole(planted_run):
     run = load_run(planted_run)
     assert len(run.trials) == 14 and not [problem for trial in run.trials for problem in trial.problems]
-    assert run.queries.num_rows == 14 * 16 * 150 * 5
+    assert run.num_rows == 14 * 16 * 150 * 5
     assert {trial.arm for trial in run.trials} == {"OT", "OT + contrastive", "contrastive", "none"}
     assert sorted({trial.k for trial in run.trials if trial.k}) == [1, 4, 16]
 
@@ -110,10 +110,10 @@ def test_a_column_that_is_missing_is_named(small_run):
 def test_test_rows_of_a_trial_that_has_not_finished_do_not_count(small_run):
     trial = first_trial(small_run)
     status = trial.read_status()
-    rows = load_run(small_run).queries.num_rows
+    rows = load_run(small_run).num_rows
     trial.write_status(status.model_copy(update={"state": "running"}))
     run = load_run(small_run)
-    assert run.queries.num_rows == rows * 2 // 3
+    assert run.num_rows == rows * 2 // 3
     assert "left out, since the trial is running" in run.by_id[trial.trial_id].problems[0]
 
 
@@ -129,4 +129,4 @@ def test_a_trial_without_a_status_is_pending_and_knows_its_k_from_the_recipe(sma
 def test_a_run_without_a_trial_is_a_run(small_run):
     shutil.rmtree(small_run / "trials")
     run = load_run(small_run)
-    assert run.trials == () and run.queries.num_rows == 0
+    assert run.trials == () and run.num_rows == 0

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from analysis.evaluations import random_ranks, rows
@@ -13,7 +14,7 @@ from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.other_tasks import other_tasks
 from optical_ray.analysis.report import write_report
-from optical_ray.analysis.summary import ALL, LANGUAGE
+from optical_ray.analysis.summary import ALL, LANGUAGE, summary_rows
 from optical_ray.analysis.table import render_table
 from optical_ray.cli.card_results import CardResults
 from optical_ray.recipe import Recipe
@@ -54,12 +55,12 @@ def test_what_is_said_of_bitext_does_not_move(plain, mixed_analysis):
     alone = analyse(load_run(plain), QueryBootstrap(200))
     assert mixed_analysis.comparisons == alone.comparisons
     assert (mixed_analysis.curves, mixed_analysis.languages, mixed_analysis.scorers) == (alone.curves, alone.languages, alone.scorers)
-    assert [row for row in mixed_analysis.summary if row.task == "bitext"] == list(alone.summary)
+    assert mixed_analysis.summary.filter(pc.field("task") == "bitext").equals(alone.summary)
     assert mixed_analysis.sources.size() == alone.sources.size()
 
 
 def test_every_task_and_direction_has_means_of_its_own(mixed_analysis, mixed):
-    tasks = {row.task for row in mixed_analysis.summary}
+    tasks = set(mixed_analysis.summary["task"].to_pylist())
     assert tasks == {"bitext", "lareqa", "tatoeba", "tatoeba from en"}
     trial = next(RunFolder(mixed).trials())
     table = pq.read_table(trial.queries).to_pandas()
@@ -67,7 +68,7 @@ def test_every_task_and_direction_has_means_of_its_own(mixed_analysis, mixed):
     expected = (own["rank"] == 1).groupby(own.document_language).mean()
     found = {
         row.language or row.group: row.estimate
-        for row in mixed_analysis.summary
+        for row in summary_rows(mixed_analysis.summary)
         if (row.trial_id, row.task, row.system, row.scorer) == (trial.trial_id, "tatoeba from en", "student", "pooled")
         and row.measure == "Success@1" and row.group in (ALL, LANGUAGE)
     }  # fmt: skip

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from optical_ray.analysis.design import best_of_search, shows_test
+from optical_ray.analysis.design import shows_test
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.markdown import escape
@@ -102,9 +102,9 @@ def test_every_link_of_the_page_leads_to_a_file_beside_it_and_nothing_comes_from
 
 def test_rows_hold_every_query_of_every_finished_trial_and_what_the_trial_was(planted_report, planted_analysis):
     rows = pq.read_table(planted_report / "rows.parquet")
-    assert rows.num_rows == planted_analysis.run.queries.num_rows
+    assert rows.num_rows == planted_analysis.run.num_rows
     assert set(ROWS.names) < set(rows.column_names)
-    chosen = {part.name: best_of_search(part) for part in planted_analysis.parts if part.kind == "search"}["search"]
+    chosen = {part.name: part.best for part in planted_analysis.parts if part.kind == "search"}["search"]
     hidden = {row["trial_id"] for row in rows.select(["trial_id", "shows_test"]).to_pylist() if not row["shows_test"]}
     searched = {trial.trial_id for part in planted_analysis.parts if part.kind == "search" for trial in part.trials}
     assert hidden == searched - {chosen.trial_id}

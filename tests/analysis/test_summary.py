@@ -9,12 +9,19 @@ import pytest
 
 from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.design import common_languages, grid_cells, short, varying_fields, view_parts
-from optical_ray.analysis.load import load_run
-from optical_ray.analysis.outcomes import MEASURES, Outcomes, average, index_outcomes, pair
+from optical_ray.analysis.load import load_run, read_trial
+from optical_ray.analysis.outcomes import MEASURES, OutcomeIndex, Outcomes, average, index_rows, pair
 from optical_ray.analysis.page import build_page
-from optical_ray.analysis.summary import ALL, IN_TRAINING, LANGUAGE, SMALLEST, SUMMARY, UNSEEN, group_languages, summary_table
+from optical_ray.analysis.summary import ALL, IN_TRAINING, LANGUAGE, SMALLEST, SUMMARY, UNSEEN, group_languages, summarise, summary_rows
 from optical_ray.artifacts import write_json
 from optical_ray.retrieval.intervals import QueryBootstrap
+from optical_ray.runs.folder import RunFolder
+
+
+def read_rows(path, trial=None):
+    """The test rows of a trial, or of the first one."""
+    folder = RunFolder(path)
+    return read_trial(next(folder.trials()) if trial is None else folder.trial(trial.trial_id))[1]
 
 
 def outcomes(ids, values):
@@ -24,13 +31,8 @@ def outcomes(ids, values):
 
 
 def test_the_mean_of_a_group_is_the_mean_of_its_languages_means(planted_run, planted_analysis):
-    run = load_run(planted_run)
-    trial = next(trial for trial in run.trials if trial.arm == "OT" and trial.k == 4)
-    rows = [
-        row
-        for row in run.queries.to_pylist()
-        if row["trial_id"] == trial.trial_id and (row["system"], row["scorer"]) == ("student", "pooled")
-    ]
+    trial = next(trial for trial in planted_analysis.run.trials if trial.arm == "OT" and trial.k == 4)
+    rows = [row for row in read_rows(planted_run, trial).to_pylist() if (row["system"], row["scorer"]) == ("student", "pooled")]
     means = []
     for language in sorted(trial.languages):
         ranks = [row["rank"] for row in rows if row["query_language"] == language]
@@ -52,7 +54,9 @@ def test_table_and_figures_show_the_same_interval_for_the_same_outcomes(planted_
 def test_the_groups_split_the_evaluated_languages(planted_analysis):
     for trial in planted_analysis.run.trials:
         rows = [
-            row for row in planted_analysis.summary if row.trial_id == trial.trial_id and row.system == "student" and row.scorer == "pooled"
+            row
+            for row in summary_rows(planted_analysis.summary)
+            if row.trial_id == trial.trial_id and row.system == "student" and row.scorer == "pooled"
         ]
         sizes = {row.group: row.num_languages for row in rows if row.language is None}
         assert sizes[ALL] == 16 == sizes.get(IN_TRAINING, 0) + sizes.get(UNSEEN, 0)
@@ -62,9 +66,9 @@ def test_the_groups_split_the_evaluated_languages(planted_analysis):
 
 
 def test_the_summary_has_the_schema_that_it_promises(planted_analysis):
-    table = summary_table(planted_analysis.summary)
-    assert table.schema == SUMMARY
-    assert table.num_rows == len(planted_analysis.summary) > 0
+    table = planted_analysis.summary
+    assert table.schema == SUMMARY and table.num_rows > 0
+    assert table["method"].unique().to_pylist() == ["bootstrap"]
     assert set(table["measure"].to_pylist()) == set(MEASURES)
     assert all(
         low <= estimate <= high
@@ -136,31 +140,29 @@ def test_equal_ids_of_other_data_do_not_pair():
 
 
 def test_a_query_that_stands_twice_counts_once_and_one_not_retrieved_counts_as_a_miss(planted_run):
-    table = load_run(planted_run).queries
+    table = read_rows(planted_run)
     rows = table.slice(0, 1).to_pylist()[0]
     missed = rows | {"query_id": "missed", "rank": None, "AP": 0.0, "nDCG@10": 0.0}
     built = pa.Table.from_pylist([rows | {"rank": 1}, rows | {"rank": 5}, missed], schema=table.schema)
-    (systems,) = index_outcomes(built).values()
-    ((found,),) = [languages.values() for languages in systems.values()]
+    ((found,),) = [languages.values() for languages in index_rows(built).values()]
     assert found.at(0).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(1, 1.0), (2, 0.5), (10, 0.1), (11, 0.0), (None, 0.0)])
 def test_the_reciprocal_rank_ends_at_the_tenth(planted_run, rank, expected):
-    table = load_run(planted_run).queries
+    table = read_rows(planted_run)
     row = table.slice(0, 1).to_pylist()[0] | {"rank": rank, "AP": 0.0}
-    (systems,) = index_outcomes(pa.Table.from_pylist([row], schema=table.schema)).values()
-    ((found,),) = [languages.values() for languages in systems.values()]
+    ((found,),) = [languages.values() for languages in index_rows(pa.Table.from_pylist([row], schema=table.schema)).values()]
     assert found.at(MEASURES.index("MRR@10")).tolist() == [expected]
 
 
 def test_sentences_that_several_languages_ask_for_count_once(planted_run, planted_analysis):
-    queries = load_run(planted_run).queries.select(["query_language", "relevant_id"]).to_pandas().drop_duplicates()
+    queries = read_rows(planted_run).select(["query_language", "relevant_id"]).to_pandas().drop_duplicates()
     for row in planted_analysis.comparisons:
         asked = set(queries.relevant_id[queries.query_language.isin(row.languages)])
         assert row.num_sentences == len(asked) <= 300 and row.num_queries == 150 * len(row.languages)
     assert planted_analysis.sources.size() == (2400, 300)
-    found = {row.num_sentences for row in planted_analysis.summary if row.group == LANGUAGE}
+    found = {row.num_sentences for row in summary_rows(planted_analysis.summary) if row.group == LANGUAGE}
     assert found == {150}
 
 
@@ -188,9 +190,9 @@ def test_what_was_seen_in_pretraining_stands_beside_each_language_where_it_is_kn
             plan = tmp_path / "run" / "trials" / trial.trial_id / "plan.json"
             write_json(plan, {**trial.plan, "pretraining_languages": known})
     analysis = analyse(load_run(tmp_path / "run"), QueryBootstrap(resamples=50))
-    rows = {row.language: row.seen_in_pretraining for row in analysis.summary if row.k == 16}
+    rows = {row.language: row.seen_in_pretraining for row in summary_rows(analysis.summary) if row.k == 16}
     assert (rows["fr"], rows["sw"], rows["hi"], rows["ar"], rows[None]) == (True, True, False, None, None)
-    untrained = {row.seen_in_pretraining for row in analysis.summary if row.k is None}
+    untrained = {row.seen_in_pretraining for row in summary_rows(analysis.summary) if row.k is None}
     assert untrained == {None}
     table = build_page(analysis, {}).tables["languages"]
     column = table.columns.index("seen in pre-training")
@@ -200,3 +202,32 @@ def test_what_was_seen_in_pretraining_stands_beside_each_language_where_it_is_kn
 
 def test_a_page_without_pretraining_has_no_column_for_it(planted_analysis):
     assert "seen in pre-training" not in build_page(planted_analysis, {}).tables["languages"].columns
+
+
+def test_trials_that_were_asked_the_same_keep_the_questions_once(planted_run):
+    rows = read_rows(planted_run)
+    index = OutcomeIndex(dtype=np.float32)
+    for name in ("a", "b"):
+        index.add(name, rows)
+    index.add("other", rows.slice(0, rows.num_rows - 1))
+    found = index.outcomes()
+    for system, languages in found["a"].items():
+        for language, own in languages.items():
+            twin = found["b"][system][language]
+            assert own.query_Q is twin.query_Q and own.relevant_Q is twin.relevant_Q and own.values_QM.dtype == np.float32
+            assert own.values_QM == pytest.approx(index_rows(rows)[system][language].values_QM, abs=1e-7)
+    assert sum(len(own.query_Q) for one in found["other"].values() for own in one.values()) == rows.num_rows - 1
+
+
+def test_beyond_so_many_trials_averages_have_linear_intervals_near_those_of_the_bootstrap(planted_run, planted_analysis, monkeypatch):
+    monkeypatch.setattr("optical_ray.analysis.summary.MOST_BOOTSTRAPPED", 13)
+    found = summarise(load_run(planted_run))
+    assert found["method"].unique().to_pylist() == ["linear"]
+    names = [name for name in SUMMARY.names if name not in ("low", "high", "method")]
+    assert found.select(names).equals(planted_analysis.summary.select(names))
+    resampled = planted_analysis.summary.to_pandas()
+    linear = found.to_pandas()
+    assert (linear.low >= 0).all() and (linear.high <= 1).all()
+    means = (linear.group != LANGUAGE) & (linear.measure == "Success@1") & (resampled.low > 0.05) & (resampled.high < 0.95)
+    widths = (linear.high - linear.low)[means] / (resampled.high - resampled.low)[means]
+    assert means.sum() > 100 and widths.min() > 0.9 and widths.max() < 1.15
