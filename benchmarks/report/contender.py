@@ -32,10 +32,8 @@ def pandas(run: Path, out: Path) -> dict[str, Any]:
     import pandas as pd
 
     columns = ["system", "scorer", "query_language", "rank"]
-    frames = [
-        pd.read_parquet(path, columns=columns).assign(trial=path.parent.name) for path in sorted(run.glob("trials/*/queries.parquet"))
-    ]
-    rows = pd.concat(frames)
+    files = sorted(run.glob("trials/*/queries.parquet"))
+    rows = pd.concat([pd.read_parquet(path, columns=columns).assign(trial=path.parent.name) for path in files])
     means = rows.assign(found=rows["rank"] == 1).groupby(["trial", "system", "scorer", "query_language"]).found.mean()
     out.mkdir(parents=True, exist_ok=True)
     means.to_csv(out / "means.csv")

@@ -14,6 +14,8 @@ from optical_ray.errors import RunFolderError
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.query_rows import ROWS, read_query_rows
 
+GROUP_ROWS = 2**16
+"""Of a group of the file, at least: groups of few rows take longer to write, and to read."""
 TRIAL_COLUMNS = (
     pa.field("trial_id", pa.string()),
     pa.field("part", pa.string()),
@@ -42,7 +44,7 @@ def write_joined(run: Run, parts: tuple[PartView, ...], chosen: frozenset[str], 
     fields = varying_fields(run.trials)
     varied = [pa.field(name, _type([trial.fields.get(name) for trial in run.trials])) for name in fields if name != "seed"]
     schema = pa.schema([*TRIAL_COLUMNS, *varied, *ROWS])
-    count = 0
+    count, waiting = 0, []
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for trial in run.trials:
             file = RunFolder(run.path).trial(trial.trial_id).queries
@@ -51,8 +53,13 @@ def write_joined(run: Run, parts: tuple[PartView, ...], chosen: frozenset[str], 
                     rows = read_query_rows(file)
                 except RunFolderError:
                     continue  # the trial's own problems say so already
-                writer.write_table(_join(trial, part_of.get(trial.trial_id, ""), trial.trial_id in chosen, rows, schema))
+                waiting.append(_join(trial, part_of.get(trial.trial_id, ""), trial.trial_id in chosen, rows, schema))
                 count += rows.num_rows
+                if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
+                    writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+                    waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
     return count
 
 

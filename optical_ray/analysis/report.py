@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -54,15 +56,15 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None, relo
     figures = draw_all(analysis)
     page = build_page(analysis, figures)
     tables: dict[str, _Csv] = {
-        "summary": (analysis.summary.column_names, _batched_rows(analysis.summary)),
         "comparisons": (COMPARISON_COLUMNS, _comparison_rows(analysis)),
         "curves": (POINT_COLUMNS, _point_rows(analysis.curves)),
         "languages": (POINT_COLUMNS, _point_rows(analysis.languages)),
-        "metrics": (METRIC_COLUMNS, _metric_rows(analysis)),
     }
     tables |= {name: (table.columns, _table_rows(table)) for name, table in page.tables.items() if name not in tables}
     chosen = frozenset(trial.trial_id for part in analysis.parts for trial in part.trials if shows_test(part, trial))
     files: dict[str, _Write] = {f"{name}.csv": partial(_write_csv, *table) for name, table in tables.items()}
+    files["summary.csv"] = partial(_write_long_csv, [analysis.summary])
+    files["metrics.csv"] = partial(_write_long_csv, _metric_tables(analysis))
     files["summary.parquet"] = partial(pq.write_table, analysis.summary, compression="zstd")
     files[ROWS_FILE] = partial(write_joined, analysis.run, analysis.parts, chosen)
     for panel in itertools.chain(*figures.values()):
@@ -115,7 +117,16 @@ COMPARISON_COLUMNS = (
     "difference", "low", "high", "p_value", "p_holm", "direction",
 )  # fmt: skip
 POINT_COLUMNS = ("series", "arm", "k", "group", "language", "languages", "queries", "sentences", "trials", "estimate", "low", "high")
-METRIC_COLUMNS = ("trial_id", "arm", "k", "name", "step", "value")
+METRICS = pa.schema(
+    [
+        pa.field("trial_id", pa.string()),
+        pa.field("arm", pa.string()),
+        pa.field("k", pa.int32()),
+        pa.field("name", pa.string()),
+        pa.field("step", pa.int64()),
+        pa.field("value", pa.float64()),
+    ]
+)
 
 
 def _write_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]], path: Path) -> None:
@@ -127,11 +138,6 @@ def _write_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]], path: Path
 
 def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-
-
-def _batched_rows(table: pa.Table) -> Iterator[Iterable[Any]]:
-    for batch in table.to_batches():
-        yield from zip(*batch.to_pydict().values(), strict=True)
 
 
 def _table_rows(table: TableView) -> Iterator[Iterable[Any]]:
@@ -160,10 +166,31 @@ def _point_rows(points: Iterable[Point]) -> Iterator[Iterable[Any]]:
     )  # fmt: skip
 
 
-def _metric_rows(analysis: Analysis) -> Iterator[Iterable[Any]]:
-    return (
-        (trial.trial_id, trial.arm, trial.k, name, step, value)
-        for trial in analysis.run.trials
-        for name, curve in sorted(trial.metrics.items())
-        for step, value in curve
-    )
+def _metric_tables(analysis: Analysis) -> Iterator[pa.Table]:
+    """A table for each trial."""
+    yield METRICS.empty_table()
+    for trial in analysis.run.trials:
+        rows = [(name, step, value) for name, curve in sorted(trial.metrics.items()) for step, value in curve]
+        names, steps, values = zip(*rows, strict=True) if rows else ((), (), ())
+        own = [(trial.trial_id, pa.string()), (trial.arm, pa.string()), (trial.k, pa.int32())]
+        repeated = [pa.repeat(pa.scalar(value, kind), len(rows)) for value, kind in own]
+        columns = [*repeated, pa.array(names, pa.string()), pa.array(steps, pa.int64()), pa.array(values, pa.float64())]
+        yield pa.Table.from_arrays(columns, schema=METRICS)
+
+
+def _write_long_csv(tables: Iterable[pa.Table], path: Path) -> None:
+    """As `_write_csv`, of millions of rows; all tables have one schema."""
+    found = iter(tables)
+    first = next(found)
+    with pacsv.CSVWriter(path, first.schema) as writer:
+        for table in itertools.chain([first], found):
+            for place, field in enumerate(table.schema):
+                if pa.types.is_string(field.type):
+                    table = table.set_column(place, field, _escape_column(table[place]))
+            writer.write_table(table)
+
+
+def _escape_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`escape_csv` of every text."""
+    runs = pc.is_in(pc.utf8_slice_codeunits(column, 0, 1), pa.array(FORMULA_STARTS))
+    return pc.if_else(runs, pc.binary_join_element_wise("'", column, ""), column)

@@ -38,12 +38,16 @@ def read_query_rows(path: Path) -> pa.Table:
         RunFolderError: the file cannot be read, a column is missing or of another type.
     """
     try:
-        with pq.ParquetFile(path, read_dictionary=TEXT_COLUMNS) as file:  # pq.read_table opens a data set first, which takes longer
-            found = file.schema_arrow.names
-            missing = [name for name in COLUMNS if name not in found and name not in YOUNGER]
-            if missing:
-                raise RunFolderError(f"{path}: no column {', '.join(missing)}")
-            table = file.read(columns=[name for name in COLUMNS if name in found])
+        metadata = pq.read_metadata(path)
+        found = metadata.schema.names
+        missing = [name for name in COLUMNS if name not in found and name not in YOUNGER]
+        if missing:
+            raise RunFolderError(f"{path}: no column {', '.join(missing)}")
+        columns = [name for name in COLUMNS if name in found]
+        text = [name for name in columns if name in TEXT_COLUMNS]
+        # pq.read_table opens a data set first, which takes as long as the rest where files are small.
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
+            table = file.read(columns=columns)
         if "collection" not in found:
             languages = [table[name].cast(pa.string()) for name in ("query_language", "document_language")]
             table = table.append_column("collection", pc.binary_join_element_wise(*languages, "-").dictionary_encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field
@@ -83,7 +83,7 @@ class TrialStatus(Config):
     """One line, of a failed trial."""
 
 
-class MetricRow(Config):
+class MetricRow(NamedTuple):
     """One line of trials/<id>/metrics.jsonl."""
 
     step: int
