@@ -14,6 +14,7 @@ from optical_ray.languages.codes import canonical_tag
 from optical_ray.recipe import Recipe, Resources
 from optical_ray.runs.names import VALID_SUCCESS_AT_1
 from optical_ray.runs.objectives import MEASURES, Direction, Objective
+from optical_ray.runs.predictions import Prediction
 from optical_ray.space import (
     Categorical,
     Conditional,
@@ -37,6 +38,7 @@ __all__ = [
     "Integer",
     "LogUniform",
     "Objective",
+    "Prediction",
     "SearchPart",
     "StopRules",
     "Sweep",
@@ -156,6 +158,8 @@ class Sweep:
     restarts: int = 2
     """How often, in one start of the sweep, a trial goes on from its checkpoint when its process, a worker or their node died. Then it has
     failed. A trial that raises is not tried again: it would raise again."""
+    predictions: tuple[Prediction, ...] = ()
+    """What `expectation` says, as far as the report can check it. Those of the first start stand: an edit after it changes nothing."""
     hang_minutes: float | None = 60.0
     """A training without a report for so long is ended, and counts as one that died: where it hung stands in `trials/<id>/hang.txt`.
     None: never."""
@@ -165,7 +169,9 @@ class Sweep:
         names = [part.name for part in self.parts]
         if len(set(names)) != len(names) or not names:
             raise ConfigError(f"sweep {self.name!r}: parts need different names, found {names}")
-        self.planned()  # every grid recipe is checked before anything runs
+        arms = frozenset(recipe.arm for recipe in self.planned().values())  # every grid recipe is checked before anything runs
+        for prediction in self.predictions:
+            prediction.check_arms(arms - {"none"}, f"sweep {self.name!r}")
         for part in self.parts:
             if isinstance(part, SearchPart):
                 where = f"sweep {self.name!r}, part {part.name!r}"
@@ -190,6 +196,8 @@ class Sweep:
             raise ConfigError(f"{where}: concurrent_trials={self.concurrent_trials!r}; expected at least 1, or None for what fits")
         if self.metric != VALID_SUCCESS_AT_1:
             raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
+        if not isinstance(self.predictions, tuple) or not all(isinstance(one, Prediction) for one in self.predictions):
+            raise ConfigError(f"{where}: expected predictions=(Prediction(...), ...)")
         self._check_stop(where)
         if not isinstance(self.restarts, int) or self.restarts < 0:
             raise ConfigError(f"{where}: restarts={self.restarts!r}; expected 0 or more")

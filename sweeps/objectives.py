@@ -13,7 +13,7 @@ Cost (an estimate from quickstart's, not measured): 43 trials of 20 to 60 CPU se
 
 from optical_ray.cli import run
 from optical_ray.recipe import Recipe, Resources
-from optical_ray.sweep import Choice, GridPart, Sweep
+from optical_ray.sweep import Choice, GridPart, Prediction, Sweep
 
 LANGUAGES = ["sw", "hi", "fr", "my"]
 NONE = {"objective.transport": 0.0}
@@ -43,6 +43,12 @@ SWEEP = Sweep(
     name="objectives",
     question="At an equal budget, which training objective teaches a student to retrieve across languages?",
     expectation="OT + contrastive first, contrastive close; OT, greedy and pooled MSE alike; row-argmax last.",
+    predictions=(
+        Prediction("OT + contrastive", "above", "contrastive"),
+        Prediction("OT", "alike", "greedy"),
+        Prediction("OT", "alike", "pooled MSE"),
+        Prediction("argmax", "below", "OT"),
+    ),
     base=Recipe().override({"languages.pool": LANGUAGES, "mixing.budget": "per_language", "training.max_steps": 300}),
     parts=(
         GridPart("control", changes={"training.max_steps": 0}),

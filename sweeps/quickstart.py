@@ -11,7 +11,7 @@ Cost: 18 trials, about 10 minutes on two cores.
 
 from optical_ray.cli import run
 from optical_ray.recipe import Recipe, Resources
-from optical_ray.sweep import Choice, GridPart, LogUniform, SearchPart, Sweep
+from optical_ray.sweep import Choice, GridPart, LogUniform, Prediction, SearchPart, Sweep
 
 # Nested: the set of size k is the first k. Swahili stands first, so curves over k are about Swahili; the next three are as far from it, and
 # from each other, as family and script allow. Sixteen languages, six scripts and eight families, most of them low in resources.
@@ -25,6 +25,14 @@ SWEEP = Sweep(
     name="quickstart",
     question="Which part of the loss teaches a student to retrieve, and what do more bitext languages cost?",
     expectation="OT alone beats the lexical floor and the untrained student; the contrastive term adds to it; Swahili falls as k grows.",
+    predictions=(
+        Prediction("OT", "above", "lexical floor"),
+        Prediction("OT", "above", "untrained student"),
+        Prediction("OT + contrastive", "above", "OT"),
+        Prediction("OT", "below", "fewer languages"),
+        Prediction("OT + contrastive", "below", "fewer languages"),
+        Prediction("contrastive", "below", "fewer languages"),
+    ),
     base=Recipe().override({"languages.pool": LANGUAGES, "mixing.budget": "per_language"}),
     parts=(
         GridPart("control", changes={"training.max_steps": 0, "languages.size": 16}),

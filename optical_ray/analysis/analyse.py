@@ -15,6 +15,7 @@ from optical_ray.analysis.design import Cell, PartView, common_languages, grid_c
 from optical_ray.analysis.importance import Importance, importance
 from optical_ray.analysis.load import Run, Trial
 from optical_ray.analysis.outcomes import MEASURES, SUCCESS
+from optical_ray.analysis.predicted import Predicted, judge_predictions
 from optical_ray.analysis.regression import Regression, fit_regression, regression_table
 from optical_ray.analysis.sources import LEXICAL, STUDENT, Sources, open_sources
 from optical_ray.analysis.summary import summarise_trials
@@ -42,6 +43,7 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     arms: tuple[ArmDifference, ...]
     """Every other arm minus the baseline, at the largest k."""
+    predictions: tuple[Predicted, ...] = ()
     other: Run | None = None
     """Another run that this one was compared with."""
 
@@ -115,5 +117,6 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | N
         tuple(scorer_rows(sources, cells, bootstrap)),
         tuple(comparisons),
         tuple(arm_differences(sources, cells, comparisons, baseline)),
+        tuple(judge_predictions(run, sources, cells, smallest, bootstrap)),
         other,
     )

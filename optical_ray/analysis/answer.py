@@ -24,6 +24,7 @@ from optical_ray.analysis.curves import largest_cells
 from optical_ray.analysis.design import FEW_SEEDS, untrained_trials
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
+from optical_ray.analysis.predicted import Verdict
 from optical_ray.analysis.summary import ALL, UNSEEN
 from optical_ray.runs import names
 
@@ -31,6 +32,8 @@ VERDICTS = {
     names.COLLAPSED: "collapsed: the tokens of one sentence point the same way, so its loss and its scores say little about the method",
     names.PLAN_UNIFORM: "plan uniform: epsilon is too large for the spread of the cost, so the plan aligns nothing",
 }
+MOST_NAMED = 20
+"""Trials that one kind of trouble names."""
 FEW_SENTENCES = 100
 """Below, percentile intervals are too short: of 95 %, resting on 80 sentences, 179 in 200 held a planted difference (docs/LABLOG.md)."""
 
@@ -38,7 +41,7 @@ FEW_SENTENCES = 100
 def answer(analysis: Analysis) -> list[str]:
     """The answer, sentence by sentence; never empty."""
     sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_own_share(analysis), *_search(analysis)]
-    sentences += _beside(analysis)
+    sentences += [*_beside(analysis), *_predicted(analysis)]
     finished, planned = count_trials(analysis)
     if not sentences:
         why = "no trial has finished yet" if finished == 0 else "no grid trial with test queries has finished yet"
@@ -181,6 +184,13 @@ def _beside(analysis: Analysis) -> list[str]:
     return [f"Beside {name}, at the same arm and k on the same queries: {'; '.join(clauses)}."]
 
 
+def _predicted(analysis: Analysis) -> list[str]:
+    counts = Counter(one.verdict for one in analysis.predictions)
+    words: dict[Verdict, str] = {"met": "met", "not met": "contradicted", "not shown": "undecided", "not measured": "not measured"}
+    found = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
+    return [f"Of {plural(len(analysis.predictions), 'prediction')} made beforehand: {listing(found)}."] if found else []
+
+
 def _against(rows: Sequence[Comparison], level: str) -> list[str]:
     """One clause per direction that occurs: `OT is above LEVEL by ..., contrastive by ...`."""
     clauses = []
@@ -206,7 +216,7 @@ def _subject(row: Comparison) -> str:
 
 
 def _unfinished(analysis: Analysis) -> list[str]:
-    notes = []
+    notes: list[str] = []
     states = Counter(trial.state for trial in analysis.run.trials if not trial.finished)
     states["pending"] += sum(part.pending for part in analysis.parts)
     counts = [f"{count} {state}" for state, count in sorted(states.items()) if count]
@@ -214,21 +224,22 @@ def _unfinished(analysis: Analysis) -> list[str]:
         finished, planned = count_trials(analysis)
         verb = "has" if planned - finished == 1 else "have"
         notes.append(f"{planned - finished} of {plural(planned, 'trial')} {verb} no result: {listing(counts)}.")
+    failed, running = [], []
     for trial in analysis.run.trials:
         if trial.state == "failed":
             error = trial.status.error if trial.status and trial.status.error else "no reason was written"
-            notes.append(f"Trial {describe_trial(trial)} failed: {error.rstrip('.')}.")
+            failed.append(f"Trial {describe_trial(trial)} failed: {error.rstrip('.')}.")
         elif trial.state == "running" and trial.status and trial.status.updated_at:
-            notes.append(f"Trial {describe_trial(trial)} says that it is running; its last sign of life is {trial.status.updated_at}.")
-    return notes
+            running.append(f"Trial {describe_trial(trial)} says that it is running; its last sign of life is {trial.status.updated_at}.")
+    return [*notes, *_first(failed, "failed"), *_first(running, "say that they are running")]
 
 
 def _verdicts(analysis: Analysis) -> list[str]:
-    notes = []
+    found: dict[str, list[str]] = {}
     for trial in analysis.run.trials:
         for verdict in trial.status.verdicts if trial.status else []:
-            notes.append(f"Trial {describe_trial(trial)} is {VERDICTS.get(verdict, verdict)}.")
-    return notes
+            found.setdefault(verdict, []).append(f"Trial {describe_trial(trial)} is {VERDICTS.get(verdict, verdict)}.")
+    return [note for verdict, notes in found.items() for note in _first(notes, f"are {verdict.replace('_', ' ')}")]
 
 
 def _evidence(analysis: Analysis) -> list[str]:
@@ -286,4 +297,11 @@ def _evidence(analysis: Analysis) -> list[str]:
 
 
 def _unread(analysis: Analysis) -> list[str]:
-    return [f"Trial {describe_trial(trial)}: {problem}." for trial in analysis.run.trials for problem in trial.problems]
+    notes = [f"Trial {describe_trial(trial)}: {problem}." for trial in analysis.run.trials for problem in trial.problems]
+    return _first(notes, "have files with problems")
+
+
+def _first(notes: list[str], what: str) -> list[str]:
+    """Some of them, and how many more there are; trials.csv names all."""
+    left = len(notes) - MOST_NAMED
+    return [*notes[:MOST_NAMED], *([f"{plural(left, 'further trial')} {what}; trials.csv names all."] if left > 0 else [])]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, training_trials
+from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, show, training_trials
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
+from optical_ray.analysis.summary import LINEAR, MOST_BOOTSTRAPPED
+from optical_ray.runs.labels import flatten
 
 TOGETHER = "queries that ask for the same English sentence are resampled together"
 
@@ -60,7 +62,8 @@ def training_caption(analysis: Analysis) -> str:
         "Losses of different terms have different units and are not compared. A falling loss proves nothing: "
         "a plan entropy near 1 means that the plan aligns nothing (epsilon too large for the spread of the cost), "
         "a within-sentence cosine near 1 that all tokens of a sentence point the same way. "
-        "Trials with these verdicts are marked at their last report."
+        "Trials with these verdicts, failed ones and those that a scheduler stopped early are marked at their last report, resumed ones "
+        "where they went on."
     )
 
 
@@ -155,6 +158,7 @@ def methods(analysis: Analysis) -> list[str]:
         "They assume that the English sentences are independent draws, and speak of these languages, these candidates and these trained "
         "students: neither other languages nor other training seeds are in them. "
         "Where every query has the same outcome the interval has no width, which does not mean certainty.",
+        *_linear_methods(analysis),
         "Differences are paired: taken query by query, then resampled by sentence. Their intervals are not corrected for their number; "
         "a direction is claimed only where Holm's correction over the comparisons of one kind also leaves the two-sided bootstrap p "
         f"at most {1 - bootstrap.confidence:.2g}.",
@@ -165,6 +169,16 @@ def methods(analysis: Analysis) -> list[str]:
         f"Floors: {analysis.sources.lexical_name} on the query's own words; a translation memory, which answers with the "
         "English of the five nearest training rows; the student as it was initialised; "
         f"chance is {chance} (relevant / candidates).",
+    ]
+
+
+def _linear_methods(analysis: Analysis) -> list[str]:
+    methods = analysis.summary["method"].unique().to_pylist()
+    if LINEAR not in methods:
+        return []
+    return [
+        f"The averages of single trials (the table of trials, summary.parquet) have linear intervals instead, since there are more than "
+        f"{MOST_BOOTSTRAPPED} trials: the delta method over the same clusters, with Student's bounds. Curves and differences are resampled."
     ]
 
 
@@ -197,6 +211,7 @@ def provenance(analysis: Analysis) -> list[tuple[str, str]]:
     command = provenance.get("command")
     if isinstance(command, list):
         rows.append(("command", " ".join(map(str, command))))
+    rows += _sources(analysis)
     trained = [trial for trial in analysis.run.trials if trial.status]
     seconds: dict[str, float] = {}
     for trial in trained:
@@ -204,6 +219,31 @@ def provenance(analysis: Analysis) -> list[tuple[str, str]]:
             seconds[stage] = seconds.get(stage, 0.0) + value
     if seconds:
         rows.append(("time, all trials", ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())))
+        cost = {name: sum(getattr(trial.status, name) for trial in trained) for name in ("cpu_seconds", "gpu_seconds", "pairs_seen")}
+        units = {"cpu_seconds": "CPU s", "gpu_seconds": "GPU s", "pairs_seen": "pairs of bitext seen"}
+        rows.append(("cost, all trials", ", ".join(f"{value:,.0f} {units[name]}" for name, value in cost.items() if value)))
+    return rows
+
+
+def _sources(analysis: Analysis) -> list[tuple[str, str]]:
+    """What was learnt from, with licences; whose encoders."""
+    base = flatten(analysis.run.record.base)
+    plans = [trial.plan for trial in analysis.run.trials if trial.plan is not None]
+    licences: dict[str, str] = {}
+    for plan in plans:
+        own = plan.get("licences")
+        licences |= {str(name): str(value or "licence not known") for name, value in own.items()} if isinstance(own, dict) else {}
+    rows = []
+    named = ", ".join(f"{name} ({licence})" for name, licence in sorted(licences.items()))
+    origin = base.get("corpus.path") or show(base.get("corpus.sources"))
+    corpora = sorted({str(plan["corpus"])[:12] for plan in plans if plan.get("corpus")})
+    if named or corpora:
+        rows.append(("data", f"{origin}: {named or 'sources not written down'}; corpus {', '.join(corpora) or 'not named'}"))
+    for name, field in (("teacher", "teacher.path"), ("student", "student.init")):
+        if field in base:
+            varied = sorted({show(trial.fields[field]) for trial in analysis.run.trials if field in trial.fields}) or [show(base[field])]
+            revision = base.get(f"{name}.revision")
+            rows.append((name, ", ".join(varied) + (f", revision {revision}" if revision else "")))
     return rows
 
 

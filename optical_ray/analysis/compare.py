@@ -10,11 +10,12 @@ import numpy as np
 
 from optical_ray.analysis.curves import largest_cells
 from optical_ray.analysis.design import Cell, PartView
-from optical_ray.analysis.outcomes import MEASURES, Languages, count_sentences, pair
+from optical_ray.analysis.outcomes import MEASURES, SUCCESS, Languages, count_sentences, pair
 from optical_ray.analysis.sources import MEAN_REMOVED, Sources
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
 from optical_ray.errors import ConfigError
 from optical_ray.retrieval.intervals import Floats, Interval, QueryBootstrap, adjust_holm
+from optical_ray.runs.predictions import FEWER_LANGUAGES, LEXICAL_FLOOR, TRANSLATION_MEMORY, UNTRAINED, Prediction
 
 AGAINST_FLOOR = "against the lexical floor"
 AGAINST_MEMORY = "against the translation memory"
@@ -25,6 +26,7 @@ MORE_LANGUAGES = "more languages"
 MEAN_REMOVAL = "language-mean removal"
 SEARCH = "the search's choice"
 BESIDE = "against the other run"
+PREDICTED = "predicted"
 
 OT_MIXED, CONTRASTIVE = "OT + contrastive", "contrastive"
 
@@ -130,6 +132,43 @@ def compare_runs(
             own = {name: mine for name, mine in sources.student(cell.trials).items() if name in shared}
             build.add(BESIDE, cell, f"{name_cell(twin)} of {other.run.path.name}", found, (IN_TRAINING,), first=own)
     return _correct(build.rows, 1.0 - bootstrap.confidence)
+
+
+def compare_predicted(
+    sources: Sources, cells: list[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap, predictions: Sequence[Prediction]
+) -> list[list[Comparison]]:
+    """For each prediction its comparisons: of every cell of the arm at the largest k with its counterpart; empty where there is none.
+
+    Directions are corrected over all of them together.
+    """
+    build = _Builder(sources, bootstrap, smallest)
+    ends = []
+    for prediction in predictions:
+        for cell in (cell for cell in largest_cells(cells) if cell.arm == prediction.arm):
+            counterpart = _counterpart(sources, cells, cell, prediction)
+            if counterpart is not None:
+                group = SMALLEST if prediction.than == FEWER_LANGUAGES else prediction.languages
+                build.add(PREDICTED, cell, *counterpart, (group,))
+        ends.append(len(build.rows))
+    rows = _correct(build.rows, 1.0 - bootstrap.confidence)
+    starts = [0, *ends]
+    return [[row for row in rows[start:end] if row.measure == MEASURES[SUCCESS]] for start, end in zip(starts, ends, strict=False)]
+
+
+def _counterpart(sources: Sources, cells: list[Cell], cell: Cell, prediction: Prediction) -> tuple[str, Languages] | None:
+    """What a cell is compared with, and what it is called."""
+    if prediction.than == FEWER_LANGUAGES:
+        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and other.k < cell.k]
+        base = min(others, key=lambda other: other.k, default=None)
+    elif prediction.than == LEXICAL_FLOOR:
+        return sources.lexical_name, sources.lexical(cell.trials)
+    elif prediction.than == TRANSLATION_MEMORY:
+        return prediction.than, sources.memory(cell.trials)
+    elif prediction.than == UNTRAINED:
+        return prediction.than, sources.untrained()
+    else:
+        base = _find(cells, prediction.than, cell)
+    return None if base is None else (name_cell(base), sources.student(base.trials))
 
 
 def choose_baseline(cells: Iterable[Cell], baseline: str | None = None) -> str | None:

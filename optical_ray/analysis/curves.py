@@ -10,8 +10,9 @@ from optical_ray.analysis.outcomes import SUCCESS, Outcomes, count_sentences, re
 from optical_ray.analysis.sources import REMOVED, STUDENT, Sources
 from optical_ray.analysis.summary import IN_TRAINING, LANGUAGE, SMALLEST, UNSEEN, group_languages
 from optical_ray.retrieval.intervals import Interval, QueryBootstrap
+from optical_ray.runs import predictions
 
-FLOOR, MEMORY, UNTRAINED = "lexical floor", "translation memory", "untrained student"
+FLOOR, MEMORY, UNTRAINED = predictions.LEXICAL_FLOOR, predictions.TRANSLATION_MEMORY, predictions.UNTRAINED
 REFERENCES = (FLOOR, MEMORY, UNTRAINED)
 
 

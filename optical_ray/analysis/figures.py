@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ TRAINING_PANELS = (
     ("within-sentence-cosine", names.WITHIN_SENTENCE_COSINE, "Within-sentence cosine", "mean cosine of two tokens"),
     ("english-drift", names.ENGLISH_DRIFT, "English drift", "cosine distance of pooled English from the teacher's"),
 )
+MARKS = {"collapsed": "X", "plan uniform": "s", "failed": "v", "stopped early": "d", "resumed": "o"}
+ENDS = {"failed": "failed", "pruned": "stopped early"}
+"""Marks of states in which a curve ends."""
 K_PANELS = (
     ("k-smallest", SMALLEST, "Smallest set"),
     ("k-in-training", IN_TRAINING, "In training"),
@@ -172,28 +175,37 @@ def _draw_training_panel(
     for trial in trials:
         steps, values = zip(*trial.metrics[metric], strict=True)
         axes.plot(steps, values, color=colours[trial.arm], linestyle=_line_of(trial.k, sizes), linewidth=1.3)
-        verdicts = trial.status.verdicts if trial.status else []
-        last = next(((s, v) for s, v in reversed(trial.metrics[metric]) if math.isfinite(v)), None)
-        marker = "X" if names.COLLAPSED in verdicts else "s" if names.PLAN_UNIFORM in verdicts else "v" if trial.state == "failed" else None
-        if marker and last:
-            axes.plot(
-                *last, marker=marker, color=colours[trial.arm], markeredgecolor=INK, markersize=8, linestyle="none", clip_on=False, zorder=4
-            )
-            marked.add({"X": "collapsed", "s": "plan uniform", "v": "failed"}[marker])
+        finite = [point for point in trial.metrics[metric] if math.isfinite(point[1])]
+        for mark, (step, value) in _marks(trial, finite):
+            colour = colours[trial.arm]
+            axes.plot(step, value, marker=MARKS[mark], color=colour, markeredgecolor=INK, markersize=8, clip_on=False, zorder=4)
+            marked.add(mark)
     axes.set_xlabel("step (global batches)")
     axes.set_ylabel(unit)
     axes.set_title(title)
     axes.margins(x=0.03)
     handles = [Line2D([], [], color=colours[arm], linewidth=2, label=arm) for arm in colours if any(trial.arm == arm for trial in trials)]
     handles += [Line2D([], [], color=MUTED, linestyle=_line_of(k, sizes), label=f"k = {k}") for k in sizes]
-    marks = {"collapsed": "X", "plan uniform": "s", "failed": "v"}
     handles += [
-        Line2D([], [], color=MUTED, marker=marks[mark], markeredgecolor=INK, linestyle="none", markersize=7, label=mark)
+        Line2D([], [], color=MUTED, marker=MARKS[mark], markeredgecolor=INK, linestyle="none", markersize=7, label=mark)
         for mark in sorted(marked)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, handlelength=2.4, columnspacing=1.2)
     note = f"; marked: {', '.join(sorted(marked))}" if marked else ""
     return save(figure, name, title, f"{title} ({unit}) over steps for {len(trials)} trials, coloured by arm, line style by k{note}")
+
+
+def _marks(trial: Trial, finite: Sequence[tuple[int, float]]) -> Iterator[tuple[str, tuple[int, float]]]:
+    """What happened to a trial, of MARKS, and the point of its curve where it did."""
+    if not finite or trial.status is None:
+        return
+    verdicts, state = trial.status.verdicts, trial.state
+    end = "collapsed" if names.COLLAPSED in verdicts else "plan uniform" if names.PLAN_UNIFORM in verdicts else ENDS.get(state)
+    if end is not None:
+        yield end, finite[-1]
+    step = trial.status.resumed_from
+    if step is not None:
+        yield "resumed", min(finite, key=lambda point: abs(point[0] - step))
 
 
 def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension: Any, several: bool) -> Panel:

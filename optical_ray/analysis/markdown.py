@@ -17,9 +17,11 @@ def to_markdown(page: PageView) -> str:
     blocks = [f"# {escape(page.question)}", f"optical_ray sweep {escape(page.name)}, {escape(page.state)}."]
     blocks += [escape(sentence) for sentence in page.answer]
     blocks += ["## What was expected", escape(page.expectation)]
+    if "predictions" in page.tables:
+        blocks += _table(page.tables["predictions"])
     if page.caveats:
         blocks += ["## What is missing or doubtful", _list(page.caveats)]
-    shown: set[str] = set()
+    shown = {"predictions"}
     for name, figure in page.figures.items():
         blocks.append(f"## {escape(figure.title)}")
         blocks += [f"![{escape(panel.alt)}]({panel.name}.png)" for panel in figure.panels]

@@ -107,6 +107,7 @@ def build_page(analysis: Analysis, panels: Mapping[str, Sequence[Panel]]) -> Pag
     sections = trial_sections(analysis)
     tables = [
         _trial_table(analysis, {section.trial_id for section in sections}),
+        _prediction_table(analysis),
         _comparison_table(analysis),
         _language_table(analysis),
         _scorer_table(analysis),
@@ -189,6 +190,20 @@ def _floor_of(analysis: Analysis, trial: Trial, group: str) -> str:
     scorers = [system.scorer for system in analysis.sources.systems if system.name == LEXICAL]
     floor = analysis.success(trial, group, LEXICAL, scorers[0]) if scorers else None
     return f"{analysis.sources.lexical_name} {number(floor.estimate)}" if floor else ""
+
+
+def _prediction_table(analysis: Analysis) -> TableView:
+    rows = []
+    for one in analysis.predictions:
+        kind = {"met": "strong", "not met": "warn"}.get(one.verdict, "faint")
+        lines = tuple(f"{row.first} minus {row.second}: {signed(row.difference)}" for row in one.rows)
+        rows.append((Cell(one.text), Cell(one.verdict, kind=kind), Cell("" if lines else "-", small=lines, plain="; ".join(lines))))
+    caption = (
+        "Written before the first trial, of mean test Success@1 at the largest k. Met: shown for every setting of the arm, after Holm's "
+        "correction over all predictions; not met: the contrary was shown. A difference that does not matter is met where the whole "
+        "interval lies within it."
+    )
+    return TableView("predictions", caption, ("prediction", "verdict", "difference"), tuple(rows))
 
 
 def _comparison_table(analysis: Analysis) -> TableView:

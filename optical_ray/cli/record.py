@@ -15,6 +15,7 @@ def record(sweep: Sweep) -> SweepRecord:
         fingerprint=sweep.fingerprint,
         question=sweep.question,
         expectation=sweep.expectation,
+        predictions=[prediction.to_dict() for prediction in sweep.predictions],
         base=sweep.base.to_dict(),
         parts=sweep.describe(),
         metric=sweep.metric,

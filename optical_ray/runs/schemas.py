@@ -102,6 +102,8 @@ class SweepRecord(Config):
     fingerprint: str
     question: str
     expectation: str
+    predictions: list[dict[str, Any]] = Field(default_factory=list)
+    """`runs.predictions.Prediction`, as it was at the first start."""
     base: dict[str, Any]
     """The base recipe."""
     parts: list[dict[str, Any]]
