@@ -21,8 +21,7 @@ from optical_ray.analysis.compare import (
     Comparison,
 )
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import FEW_SEEDS, untrained_trials
-from optical_ray.analysis.load import Trial
+from optical_ray.analysis.design import FEW_SEEDS, describe_trial, untrained_trials
 from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
 from optical_ray.analysis.predicted import Verdict
 from optical_ray.analysis.summary import ALL, UNSEEN
@@ -61,13 +60,6 @@ def count_trials(analysis: Analysis) -> tuple[int, int]:
 def caveats(analysis: Analysis) -> list[str]:
     """What is missing, what went wrong, and what the intervals do not cover; one sentence each."""
     return [*_unfinished(analysis), *_verdicts(analysis), *_evidence(analysis), *_unread(analysis)]
-
-
-def describe_trial(trial: Trial) -> str:
-    """`0123456789ab (OT, k = 4)`"""
-    if trial.arm == "unknown":
-        return trial.trial_id
-    return f"{trial.trial_id} ({'untrained' if trial.arm == 'none' else f'{trial.arm}, k = {trial.k}'})"
 
 
 def _success(analysis: Analysis, kind: str) -> list[Comparison]:

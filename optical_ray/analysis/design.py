@@ -21,6 +21,8 @@ REPLICATE_FIELDS = ("seed", "languages.seed", "pretraining.seed", "pretraining.l
 """What differs between repetitions of one cell."""
 FEW_SEEDS = 5
 """Below so many trainings of one setting their spread is shown as points, and no interval is made of it."""
+MOST_SECTIONS = 60
+"""Beyond, the page would grow past what a browser opens at once; the tables and rows.parquet have every trial."""
 MOST_CURVES = 120
 """Lines of a figure of training; more are a smear."""
 ARM_ORDER = ("OT", "OT + contrastive", "contrastive", "none")
@@ -151,6 +153,12 @@ def untrained_trials(run: Run) -> tuple[Trial, ...]:
     return tuple(trial for trial in run.trials if trial.arm == "none" and trial.finished)
 
 
+def section_trials(parts: Iterable[PartView]) -> list[Trial]:
+    """The trials that have a section of the page: those that show their test scores, and those that have none."""
+    found = [trial for part in parts for trial in part.trials if shows_test(part, trial) or not trial.finished]
+    return found if len(found) <= MOST_SECTIONS else best_trials(found, MOST_SECTIONS)
+
+
 def training_trials(run: Run, parts: Iterable[PartView]) -> list[Trial]:
     """Whose curves are drawn: the grid's trained trials; all trained trials, where there is no grid."""
     grid = [trial for part in parts if part.kind == "grid" for trial in part.trials if trial.arm != "none"]
@@ -185,6 +193,13 @@ def spread_trials(trials: Sequence[Trial], most: int) -> list[Trial]:
     ranked = sorted(trials, key=lambda trial: -math.inf if trial.objective is None else trial.objective)
     kept = {ranked[round(place * (len(ranked) - 1) / (most - 1))].trial_id for place in range(most)}
     return [trial for trial in trials if trial.trial_id in kept]
+
+
+def describe_trial(trial: Trial) -> str:
+    """`0123456789ab (OT, k = 4)`"""
+    if trial.arm == "unknown":
+        return trial.trial_id
+    return f"{trial.trial_id} ({'untrained' if trial.arm == 'none' else f'{trial.arm}, k = {trial.k}'})"
 
 
 def short(name: str) -> str:

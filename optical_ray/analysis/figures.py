@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,20 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.curves import FLOOR, MEMORY, REFERENCES, UNTRAINED, Point
-from optical_ray.analysis.design import MOST_CURVES, PartView, short, show, spread_trials, training_trials, untrained_trials
+from optical_ray.analysis.design import (
+    MOST_CURVES,
+    PartView,
+    describe_trial,
+    section_trials,
+    short,
+    show,
+    spread_trials,
+    training_trials,
+    untrained_trials,
+)
 from optical_ray.analysis.load import Trial
-from optical_ray.analysis.style import INK, MUTED, PAPER, Panel, colours_of, label_lines, new_axes, save, style
+from optical_ray.analysis.phrases import bracket, plural
+from optical_ray.analysis.style import HOVER, INK, MUTED, PAPER, HoverPoint, Panel, colours_of, hover, label_lines, new_axes, save, style
 from optical_ray.analysis.summary import IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.runs import names
 
@@ -76,7 +87,9 @@ def draw_languages(analysis: Analysis) -> list[Panel]:
             where = np.array([place for place, _ in found], dtype=float) - 0.42 + (row + 0.5) * height
             values = [interval.estimate for _, interval in found]
             label = f"{analysis.sources.lexical_name} (lexical floor)" if name == FLOOR else name
-            axes.barh(where, values, height * 0.92, color=colour, label=label, alpha=0.55 if name == FLOOR else 0.9, linewidth=0)
+            bars = axes.barh(where, values, height * 0.92, color=colour, label=label, alpha=0.55 if name == FLOOR else 0.9, linewidth=0)
+            for bar, (place, interval) in zip(bars, found, strict=True):
+                bar.set_gid(f"{HOVER}{languages[place]}, {label}: {bracket(interval)}")
             errors = np.array([_reach(interval) for _, interval in found]).reshape(-1, 2).T
             axes.errorbar(values, where, xerr=errors, fmt="none", ecolor=INK, elinewidth=0.7, capsize=0)
         for reference, line in ((UNTRAINED, ":"), (MEMORY, "-")):
@@ -104,12 +117,14 @@ def draw_training(analysis: Analysis) -> list[Panel]:
     looks = colours_of(
         (trial.arm, trial.arm) for trial in sorted(trials, key=lambda trial: (trial.arm not in ("OT", "OT + contrastive"), trial.arm))
     )
+    colours = {arm: look[0] for arm, look in looks.items()}
+    with_section = {trial.trial_id for trial in section_trials(analysis.parts)}
     panels = []
     for name, metric, title, unit in TRAINING_PANELS:
         shown = spread_trials([trial for trial in trials if metric in trial.metrics], MOST_CURVES)
         if shown:
             with style():
-                panels.append(_draw_training_panel(shown, name, metric, title, unit, sizes, {arm: look[0] for arm, look in looks.items()}))
+                panels.append(_draw_training_panel(shown, with_section, name, metric, title, unit, sizes, colours))
     return panels
 
 
@@ -137,6 +152,8 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
         x, y = [point.k * shift for point in mine], [point.interval.estimate for point in mine]
         errors = np.array([_reach(point.interval) for point in mine]).T
         axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=2, label=series)
+        texts = [f"{series}, k = {point.k}: {bracket(point.interval)}, {plural(point.num_trials, 'trial')}" for point in mine]
+        hover(axes, [HoverPoint(a, b, text) for a, b, text in zip(x, y, texts, strict=True)])
         if not long:
             labels[series] = (y[-1], colour)
     for series, line in ((FLOOR, "--"), (MEMORY, "-."), (UNTRAINED, ":")):
@@ -168,13 +185,22 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
 
 
 def _draw_training_panel(
-    trials: Sequence[Trial], name: str, metric: str, title: str, unit: str, sizes: Sequence[int], colours: dict[str, str]
+    trials: Sequence[Trial],
+    with_section: Set[str],
+    name: str,
+    metric: str,
+    title: str,
+    unit: str,
+    sizes: Sequence[int],
+    colours: Mapping[str, str],
 ) -> Panel:
     figure, axes = new_axes()
     marked: set[str] = set()
     for trial in trials:
         steps, values = zip(*trial.metrics[metric], strict=True)
-        axes.plot(steps, values, color=colours[trial.arm], linestyle=_line_of(trial.k, sizes), linewidth=1.3)
+        (line,) = axes.plot(steps, values, color=colours[trial.arm], linestyle=_line_of(trial.k, sizes), linewidth=1.3)
+        line.set_gid(HOVER + describe_trial(trial))
+        line.set_url(f"#trial-{trial.trial_id}" if trial.trial_id in with_section else None)
         finite = [point for point in trial.metrics[metric] if math.isfinite(point[1])]
         for mark, (step, value) in _marks(trial, finite):
             colour = colours[trial.arm]
@@ -226,6 +252,10 @@ def _draw_search_panel(analysis: Analysis, part: PartView, name: str, dimension:
         x, y = [place(trial) for trial in trials], [trial.objective or 0.0 for trial in trials]
         axes.plot(x, y, linestyle="none", rasterized=len(trials) > MOST_SHAPES, **look)
 
+    with_section = {trial.trial_id for trial in section_trials(analysis.parts)}
+    texts = [f"{trial.trial_id}: {short(name)} {show(trial.fields.get(name))}, valid {trial.objective or 0.0:.3f}" for trial in scored]
+    links = [trial.trial_id if trial.trial_id in with_section else "" for trial in scored]
+    hover(axes, [HoverPoint(place(trial), trial.objective or 0.0, *told) for trial, *told in zip(scored, texts, links, strict=True)])
     colour = colours_of([(scored[0].arm, scored[0].arm)])[scored[0].arm][0]
     draw(done, marker="o", markersize=5.5, color=colour, alpha=0.85)
     draw(rest, marker="o", markersize=5.5, markerfacecolor=PAPER, markeredgecolor=colour)

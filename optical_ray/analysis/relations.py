@@ -14,12 +14,12 @@ from matplotlib.ticker import NullLocator
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.arms import ArmDifference
-from optical_ray.analysis.design import PartView, short
+from optical_ray.analysis.design import PartView, describe_trial, section_trials, short
 from optical_ray.analysis.figures import MOST_SHAPES, log_ticks
 from optical_ray.analysis.importance import Importance
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.phrases import plural
-from optical_ray.analysis.style import INK, MUTED, PAPER, Panel, colours_of, label_lines, new_axes, save, style, wrap
+from optical_ray.analysis.style import INK, MUTED, PAPER, HoverPoint, Panel, colours_of, hover, label_lines, new_axes, save, style, wrap
 from optical_ray.analysis.summary import ALL
 from optical_ray.runs import names
 from optical_ray.runs.objectives import pareto_front
@@ -123,6 +123,19 @@ def _draw_relation(analysis: Analysis, name: str, title: str, label: str, points
         x, y = [x for x, *_ in mine], [y for _, y, _ in mine]
         many = len(mine) > MOST_SHAPES
         axes.plot(x, y, linestyle="none", marker=marker, markersize=5.5, color=colour, label=_label(arm), rasterized=many)
+    with_section = {trial.trial_id for trial in section_trials(analysis.parts)}
+    hover(
+        axes,
+        [
+            HoverPoint(
+                x,
+                heights[trial.trial_id],
+                f"{describe_trial(trial)}: {heights[trial.trial_id]:.3f} at {x:.3g}",
+                trial.trial_id if trial.trial_id in with_section else "",
+            )
+            for x, trial in points
+        ],
+    )
     if name == "cost":
         places = pareto_front([(x, heights[trial.trial_id]) for x, trial in points], ["minimize", "maximize"])
         front = sorted((points[place][0], heights[points[place][1].trial_id]) for place in places)
@@ -154,6 +167,8 @@ def _draw_heat(part: PartView, trials: Sequence[Trial], first: str, second: str,
     scale = Normalize(float(values.min()), float(values.max()) if np.ptp(values) else float(values.min()) + 1e-9)
     x, y = ([float(trial.fields[name]) for trial in trials] for name in (first, second))
     if part.kind == "search":
+        texts = [f"{trial.trial_id}: {a:.3g}, {b:.3g}, valid {value:.3f}" for trial, a, b, value in zip(trials, x, y, values, strict=True)]
+        hover(axes, [HoverPoint(a, b, text) for a, b, text in zip(x, y, texts, strict=True)])
         axes.scatter(x, y, c=values, cmap=COLOURS, norm=scale, s=46, edgecolors=INK, linewidths=0.5, rasterized=len(trials) > MOST_SHAPES)
         for axis, name, set_scale in ((axes.xaxis, first, axes.set_xscale), (axes.yaxis, second, axes.set_yscale)):
             dimension = part.space.get(name) or {}

@@ -68,7 +68,7 @@ def write_report(run: Path | str | Analysis, out: Path | str | None = None, relo
     files["summary.parquet"] = partial(pq.write_table, analysis.summary, compression="zstd")
     files[ROWS_FILE] = partial(write_joined, analysis.run, analysis.parts, chosen)
     for panel in itertools.chain(*figures.values()):
-        files[f"{panel.name}.svg"] = partial(_write_bytes, panel.svg.encode())
+        files[f"{panel.name}.svg"] = partial(_write_bytes, panel.standalone.encode())
         files[f"{panel.name}.png"] = partial(_write_bytes, panel.png)
     page.files.extend(sorted([*files, REPORT]))
     files[REPORT] = partial(_write_bytes, to_markdown(page).encode())

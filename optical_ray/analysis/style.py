@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -58,6 +58,11 @@ SETTINGS: dict[str, object] = {
 }
 
 
+HOVER = "hover: "
+"""How the ids of what has a text to show begin, on its way through matplotlib."""
+MOST_HOVERS = 400
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One figure, saved."""
@@ -71,13 +76,19 @@ class Panel:
     png: bytes
 
     @property
+    def standalone(self) -> str:
+        """The SVG for a file of its own: it has no sections that a point could lead to."""
+        return re.sub(r"<a [^>]*>|</a>", "", self.svg)
+
+    @property
     def inline(self) -> str:
         """The SVG for an HTML page: colours follow the page, ids are the panel's own."""
         svg = self.svg[self.svg.index("<svg") :]
         for colour, name in CSS_NAMES.items():
             svg = svg.replace(colour, f"var({name})")
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
-        svg = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', svg)
+        svg = re.sub(r'<use xlink:href="#([^"]+)"', rf'<use xlink:href="#{self.name}-\1"', svg)
+        svg = svg.replace('<a xlink:href="', '<a href="')
         svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", svg)
         svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
         return re.sub(
@@ -102,7 +113,32 @@ def save(figure: Figure, name: str, title: str, alt: str) -> Panel:
     vector, bitmap = io.StringIO(), io.BytesIO()
     figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(bitmap, format="png", metadata={"Software": None})
-    return Panel(name, title, alt, vector.getvalue(), bitmap.getvalue())
+    svg = re.sub(rf'<g id="{HOVER}([^"]*)">', r"<g><title>\1</title>", vector.getvalue())
+    # Links are for the mouse: the picture is one image to a screen reader, and the table of trials has the same links for the keyboard.
+    svg = svg.replace(' target="_blank">', ' tabindex="-1">')
+    return Panel(name, title, alt, svg, bitmap.getvalue())
+
+
+def hover(axes: Axes, points: Sequence[HoverPoint]) -> None:
+    """Texts that a browser shows over points, and the trials' sections that they lead to; nothing that a printed figure shows.
+
+    Of more than MOST_HOVERS points none has one: the page would grow past what a browser opens at once.
+    """
+    for point in points if len(points) <= MOST_HOVERS else ():
+        (line,) = axes.plot([point.x], [point.y], linestyle="none", marker="o", markersize=12, color=INK, alpha=0.0, zorder=9)
+        line.set_gid(HOVER + point.text)
+        line.set_url(f"#trial-{point.trial}" if point.trial else None)
+
+
+@dataclass(frozen=True, slots=True)
+class HoverPoint:
+    """A point in data units."""
+
+    x: float
+    y: float
+    text: str
+    trial: str = ""
+    """Whose section a click leads to; empty: nowhere."""
 
 
 def colours_of(series: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:

@@ -11,15 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import shows_test
+from optical_ray.analysis.design import section_trials
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import SUCCESS
 from optical_ray.analysis.sources import LEXICAL, STUDENT
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.labels import flatten
 
-MOST_SECTIONS = 60
-"""Beyond, the page would grow past what a browser opens at once; the tables and rows.parquet have every trial."""
 MOST_QUERIES = 5
 """Best, and worst."""
 ENDS = ("loss/", "transport/", "valid/Success@1", "student/")
@@ -64,10 +62,9 @@ class TrialSection:
 
 
 def trial_sections(analysis: Analysis) -> list[TrialSection]:
-    """Of the trials that show their test scores, and of those that have none; at most MOST_SECTIONS, in the order of the parts."""
-    shown = [trial for part in analysis.parts for trial in part.trials if shows_test(part, trial) or not trial.finished]
+    """Of `design.section_trials`, in the order of the parts."""
     texts = _read_texts(RunFolder(analysis.run.path), analysis.sources.task)
-    return [_section(analysis, trial, texts) for trial in shown[:MOST_SECTIONS]]
+    return [_section(analysis, trial, texts) for trial in section_trials(analysis.parts)]
 
 
 def _section(analysis: Analysis, trial: Trial, texts: Mapping[tuple[str, str], str]) -> TrialSection:

@@ -12,15 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from optical_ray.analysis.design import shows_test
+from optical_ray.analysis.analyse import analyse
+from optical_ray.analysis.design import shows_test, spread_trials
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.markdown import escape
+from optical_ray.analysis.page import build_page
 from optical_ray.analysis.report import escape_csv, write_report
 from optical_ray.analysis.style import CSS_NAMES
-from optical_ray.analysis.summary import SUMMARY
+from optical_ray.analysis.summary import SMALLEST, SUMMARY
 from optical_ray.analysis.table import render_table
 from optical_ray.errors import RunFolderError
+from optical_ray.retrieval.intervals import QueryBootstrap
 from optical_ray.runs.query_rows import ROWS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -132,6 +135,36 @@ def test_every_trial_that_shows_its_test_score_has_a_section(planted_report, pla
     shown = {trial.trial_id for part in planted_analysis.parts for trial in part.trials if shows_test(part, trial)}
     assert {name.removeprefix("trial-") for name in page.ids if name.startswith("trial-")} == shown
     assert f"optical train --from {planted_analysis.run.path.name}/{min(shown)}" in page.text
+
+
+def test_points_show_their_values_and_lead_to_their_trials(planted_report, planted_analysis):
+    html = (planted_report / "index.html").read_text(encoding="utf-8")
+    figures = html[: html.index("<h2>Trials</h2>")]
+    trial = next(trial for trial in planted_analysis.run.trials if (trial.arm, trial.k) == ("OT", 16))
+    curve = f"<g><title>{trial.trial_id} (OT, k = 16)</title>"
+    assert curve in html and f'<a href="#trial-{trial.trial_id}" tabindex="-1">' in html.split(curve)[1][:200]
+    point = next(point for point in planted_analysis.curves if (point.series, point.k, point.group) == ("contrastive", 4, SMALLEST))
+    assert f"<title>contrastive, k = 4: {point.interval.estimate:.3f} [" in figures
+    assert "<a " not in (planted_report / "loss-transport.svg").read_text(), "alone, a picture has no section to lead to"
+    assert "<title>" in (planted_report / "loss-transport.svg").read_text()
+
+
+def test_a_run_of_more_trials_than_a_page_can_show_shows_the_best(planted_run, monkeypatch, tmp_path):
+    monkeypatch.setattr("optical_ray.analysis.page.MOST_TRIALS", 5)
+    monkeypatch.setattr("optical_ray.analysis.design.MOST_SECTIONS", 3)
+    monkeypatch.setattr("optical_ray.analysis.design.MOST_CURVES", 4)
+    monkeypatch.setattr("optical_ray.analysis.summary.MOST_BOOTSTRAPPED", 5)
+    analysis = analyse(load_run(planted_run), QueryBootstrap(50))
+    page = build_page(analysis, {})
+    table = page.tables["trials"]
+    assert (len(table.rows), len(table.shown), len(page.sections)) == (14, 5, 3)
+    assert "Shown: the 5 best of 14 trials by validation" in table.caption
+    best = sorted((trial.objective for trial in analysis.run.trials if trial.objective is not None), reverse=True)[:5]
+    assert {float(row[table.columns.index("valid")].sort) for row in table.shown} == set(best)
+    assert any("linear intervals instead, since there are more than" in method for method in page.methods)
+    assert len(spread_trials(analysis.run.trials, 4)) == 4
+    write_report(analysis, tmp_path)
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 15
 
 
 def test_the_files_are_what_their_names_say(planted_report, planted_analysis):

@@ -83,7 +83,7 @@ def test_every_link_leads_somewhere(open_page, report):
 
 def test_a_link_to_a_trial_opens_its_section(open_page):
     page = open_page()
-    link = page.locator('a[href^="#trial-"]').first
+    link = page.locator('table a[href^="#trial-"]').first
     section = page.locator(f'[id="{link.get_attribute("href")[1:]}"]')
     assert section.get_attribute("open") is None
     link.click()
@@ -91,6 +91,18 @@ def test_a_link_to_a_trial_opens_its_section(open_page):
     assert section.locator("dl").first.is_visible()
     again = open_page(fragment=link.get_attribute("href"))
     assert again.locator("details[open]").count() == 1
+
+
+def test_a_point_shows_its_values_and_a_click_opens_its_trial(open_page):
+    page = open_page()
+    assert page.locator("svg a:not([tabindex='-1'])").count() == 0, "one image to a screen reader: the table has the links for the keyboard"
+    point = page.locator('svg a[href^="#trial-"] use').first
+    text = point.evaluate("point => point.closest('g:has(> title)').querySelector('title').textContent")
+    section = page.locator(f'[id="{point.locator("..").get_attribute("href")[1:]}"]')
+    assert text.partition(" ")[0] in section.get_attribute("id") and section.get_attribute("open") is None
+    box = point.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert section.get_attribute("open") is not None
 
 
 def test_it_is_named_structured_and_labelled_for_a_screen_reader(open_page):
