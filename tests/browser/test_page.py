@@ -100,6 +100,7 @@ def test_a_point_shows_its_values_and_a_click_opens_its_trial(open_page):
     text = point.evaluate("point => point.closest('g:has(> title)').querySelector('title').textContent")
     section = page.locator(f'[id="{point.locator("..").get_attribute("href")[1:]}"]')
     assert text.partition(" ")[0] in section.get_attribute("id") and section.get_attribute("open") is None
+    point.scroll_into_view_if_needed()
     box = point.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert section.get_attribute("open") is not None
