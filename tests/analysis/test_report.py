@@ -20,10 +20,12 @@ from optical_ray.analysis.markdown import escape
 from optical_ray.analysis.page import build_page
 from optical_ray.analysis.report import escape_csv, write_report
 from optical_ray.analysis.style import CSS_NAMES
-from optical_ray.analysis.summary import SMALLEST, SUMMARY
+from optical_ray.analysis.summary import SMALLEST, SUMMARY, summary_rows
 from optical_ray.analysis.table import render_table
 from optical_ray.errors import RunFolderError
 from optical_ray.retrieval.intervals import QueryBootstrap
+from optical_ray.runs import names
+from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.query_rows import ROWS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -288,6 +290,22 @@ def test_a_sweep_in_which_every_query_misses_is_still_drawn(tmp_path, sweep_writ
     analysis = quick_analysis(path)
     assert len(draw_k(analysis)) == 3 and len(draw_languages(analysis)) == 1
     assert "no difference from the TF-IDF floor (0.000) could be shown for OT (0.000 [0.000, 0.000])" in rendered(analysis, width=400)
+
+
+def test_what_some_trials_did_not_measure_is_shown_for_the_others(tmp_path, sweep_writer, quick_analysis):
+    path = sweep_writer(tmp_path / "run", sizes=(1, 2), arms=("OT", "contrastive"), searches=0, queries=20, languages=("fr", "sw"))
+    first, second = [trial for trial in RunFolder(path).trials() if json.loads(trial.recipe.read_text())["objective"]["transport"]][:2]
+    lines = [line for line in first.metrics.read_text().splitlines() if names.LOSS_TRANSPORT not in line]
+    first.metrics.write_text("\n".join([*lines, ""]))
+    rows = pq.read_table(second.queries)
+    pq.write_table(rows.filter(pc.field("scorer") != "maxsim"), second.queries)
+    analysis = quick_analysis(path)
+    panels = {panel.name: panel.alt for panel in draw_training(analysis)}
+    counted = {name: int(alt.partition(" trials")[0].rpartition(" ")[2]) for name, alt in panels.items()}
+    assert counted["loss-transport"] == counted["plan-entropy"] - 1 > 0
+    scored = {row.trial_id for row in summary_rows(analysis.summary) if row.scorer == "maxsim"}
+    assert second.trial_id not in scored and first.trial_id in scored
+    assert write_report(analysis, tmp_path / "out").is_file() and second.trial_id[:8] in rendered(analysis)
 
 
 def test_a_folder_that_cannot_be_written_is_named(planted_analysis, tmp_path):
