@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.compare import (
@@ -178,8 +179,7 @@ def _beside(analysis: Analysis) -> list[str]:
 
 def _predicted(analysis: Analysis) -> list[str]:
     counts = Counter(one.verdict for one in analysis.predictions)
-    words: dict[Verdict, str] = {"met": "met", "not met": "contradicted", "not shown": "undecided", "not measured": "not measured"}
-    found = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
+    found = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
     return [f"Of {plural(len(analysis.predictions), 'prediction')} made beforehand: {listing(found)}."] if found else []
 
 

@@ -195,12 +195,12 @@ def _floor_of(analysis: Analysis, trial: Trial, group: str) -> str:
 def _prediction_table(analysis: Analysis) -> TableView:
     rows = []
     for one in analysis.predictions:
-        kind = {"met": "strong", "not met": "warn"}.get(one.verdict, "faint")
+        kind = {"met": "strong", "contradicted": "warn"}.get(one.verdict, "faint")
         lines = tuple(f"{row.first} minus {row.second}: {signed(row.difference)}" for row in one.rows)
         rows.append((Cell(one.text), Cell(one.verdict, kind=kind), Cell("" if lines else "-", small=lines, plain="; ".join(lines))))
     caption = (
         "Written before the first trial, of mean test Success@1 at the largest k. Met: shown for every setting of the arm, after Holm's "
-        "correction over all predictions; not met: the contrary was shown. A difference that does not matter is met where the whole "
+        "correction over all predictions; contradicted: the contrary was. A difference that does not matter is met where the whole "
         "interval lies within it."
     )
     return TableView("predictions", caption, ("prediction", "verdict", "difference"), tuple(rows))

@@ -14,7 +14,7 @@ from optical_ray.errors import ConfigError
 from optical_ray.retrieval.intervals import QueryBootstrap
 from optical_ray.runs.predictions import Prediction
 
-Verdict = Literal["met", "not met", "not shown", "not measured"]
+Verdict = Literal["met", "contradicted", "undecided", "not measured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Predicted:
     rows: tuple[Comparison, ...]
     """One for each setting of the arm at the largest k."""
     verdict: Verdict
-    """met: shown for every row. not met: the contrary was shown for one. not shown: neither. not measured: there is nothing to judge by."""
+    """met: shown for every row. contradicted: the contrary was shown for one. undecided: neither. not measured: no row to judge by."""
 
 
 def judge_predictions(
@@ -53,10 +53,10 @@ def judge(prediction: Prediction, rows: Sequence[Comparison]) -> Verdict:
         if all(-prediction.within < row.difference.low and row.difference.high < prediction.within for row in rows):
             return "met"
         beyond = [row for row in rows if row.difference.low > prediction.within or row.difference.high < -prediction.within]
-        return "not met" if any(row.direction != "not shown" for row in beyond) else "not shown"
+        return "contradicted" if any(row.direction != "not shown" for row in beyond) else "undecided"
     if all(row.direction == prediction.direction for row in rows):
         return "met"
-    return "not met" if any(row.direction not in (prediction.direction, "not shown") for row in rows) else "not shown"
+    return "contradicted" if any(row.direction not in (prediction.direction, "not shown") for row in rows) else "undecided"
 
 
 def _read(row: dict[str, Any]) -> Prediction | None:

@@ -37,7 +37,7 @@ def predicted(tmp_path_factory, sweep_writer):
 
 def test_planted_effects_meet_or_contradict_what_was_predicted(predicted):
     verdicts = [one.verdict for one in predicted.predictions]
-    assert verdicts == ["met", "not met", "not shown", "met", "met", "not measured", "not measured"]
+    assert verdicts == ["met", "contradicted", "undecided", "met", "met", "not measured", "not measured"]
     assert "Of 7 predictions made beforehand: 3 met, 1 contradicted, 1 undecided and 2 not measured." in answer(predicted)
 
 
@@ -59,9 +59,9 @@ def test_a_run_without_predictions_says_nothing_of_any(planted_analysis):
     [
         (-0.01, 0.015, "not shown", "met"),
         (0.001, 0.015, "above", "met"),  # a difference, too small to matter
-        (-0.05, 0.05, "not shown", "not shown"),
-        (0.03, 0.05, "above", "not met"),
-        (0.03, 0.05, "not shown", "not shown"),  # Holm's correction does not agree
+        (-0.05, 0.05, "not shown", "undecided"),
+        (0.03, 0.05, "above", "contradicted"),
+        (0.03, 0.05, "not shown", "undecided"),  # Holm's correction does not agree
     ],
 )
 def test_alike_needs_an_interval_within_the_margin(predicted, low, high, direction, verdict):
@@ -74,7 +74,7 @@ def test_one_setting_that_contradicts_is_enough_and_all_must_meet(predicted):
     below, open_ = replace(above, direction="below"), replace(above, direction="not shown")
     wanted = Prediction("OT", "above", "lexical floor")
     assert [judge(wanted, rows) for rows in ([above, above], [above, open_], [above, below], [])] == [
-        "met", "not shown", "not met", "not measured",
+        "met", "undecided", "contradicted", "not measured",
     ]  # fmt: skip
 
 
