@@ -13,7 +13,7 @@ from optical_ray.analysis.compare import Comparison, compare, compare_runs
 from optical_ray.analysis.curves import Point, ScorerRow, curve_points, language_points, scorer_rows
 from optical_ray.analysis.design import Cell, PartView, common_languages, grid_cells, untrained_trials, view_parts
 from optical_ray.analysis.importance import Importance, importance
-from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.load import BITEXT, Axis, Run, Trial
 from optical_ray.analysis.outcomes import MEASURES, SUCCESS
 from optical_ray.analysis.predicted import Predicted, judge_predictions
 from optical_ray.analysis.regression import Regression, fit_regression, regression_table
@@ -46,6 +46,11 @@ class Analysis:
     predictions: tuple[Predicted, ...] = ()
     other: Run | None = None
     """Another run that this one was compared with."""
+
+    @property
+    def axis(self) -> Axis:
+        """Whose languages k counts."""
+        return self.cells[0].axis if self.cells else BITEXT
 
     @cached_property
     def regression(self) -> Regression:

@@ -18,11 +18,13 @@ from optical_ray.analysis.compare import (
     BESIDE,
     MORE_LANGUAGES,
     OWN_SHARE,
+    PRETRAINED,
     SEARCH,
     Comparison,
 )
 from optical_ray.analysis.curves import largest_cells
 from optical_ray.analysis.design import FEW_SEEDS, describe_trial, untrained_trials
+from optical_ray.analysis.load import PRETRAINING
 from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
 from optical_ray.analysis.predicted import Verdict
 from optical_ray.analysis.summary import ALL, UNSEEN
@@ -40,7 +42,8 @@ FEW_SENTENCES = 100
 
 def answer(analysis: Analysis) -> list[str]:
     """The answer, sentence by sentence; never empty."""
-    sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_own_share(analysis), *_search(analysis)]
+    sentences = [*_floors(analysis), *_memory(analysis), *_more_languages(analysis), *_pretraining(analysis)]
+    sentences += [*_own_share(analysis), *_search(analysis)]
     sentences += [*_beside(analysis), *_predicted(analysis)]
     finished, planned = count_trials(analysis)
     if not sentences:
@@ -79,7 +82,7 @@ def _floors(analysis: Analysis) -> list[str]:
         if rows[0].group == ALL
         else f"the {plural(len(rows[0].languages), 'language')} in training"
     )
-    lead = f"With {plural(k, 'bitext language')}, in mean Success@1 over {scope}"
+    lead = f"With {plural(k, f'{analysis.axis} language')}, in mean Success@1 over {scope}"
     return [f"{lead}, {'; '.join(_against(rows, floor))}{_untrained_clause(analysis)}."]
 
 
@@ -119,14 +122,15 @@ def _more_languages(analysis: Analysis) -> list[str]:
     if unclear:
         whose = f" of {what}" if what != "it" else ""
         clauses.append(f"no change{whose} could be shown for {listing(f'{_subject(row)} ({bracket(row.difference)})' for row in unclear)}")
-    return [f"From {start} to {plural(largest, 'bitext language')}{_budget(analysis)}, {'; '.join(clauses)}."]
+    return [f"From {start} to {plural(largest, f'{analysis.axis} language')}{_budget(analysis)}, {'; '.join(clauses)}."]
 
 
 def _budget(analysis: Analysis) -> str:
     """What was held fixed while languages were added, where all cells agree on it."""
-    fields = [trial.fields for cell in analysis.cells for trial in cell.trials]
-    budgets = {leaves.get("mixing.budget") for leaves in fields}
-    steps = {leaves.get("training.max_steps") for leaves in fields}
+    fields = [trial.fields for cell in analysis.cells for trial in cell.trials if cell.k]
+    owner = "pretraining." if analysis.axis == PRETRAINING else ""
+    budgets = {leaves.get(f"{owner}mixing.budget") for leaves in fields}
+    steps = {leaves.get(f"{owner}training.max_steps") for leaves in fields}
     phrase = (
         {"total": "equal total text", "per_language": "equal text per language"}.get(str(next(iter(budgets))))
         if len(budgets) == 1
@@ -134,6 +138,22 @@ def _budget(analysis: Analysis) -> str:
     )
     parts = [part for part in (phrase, "equal steps" if len(steps) == 1 else None) if part]
     return f" at {listing(parts)}" if parts else ""
+
+
+def _pretraining(analysis: Analysis) -> list[str]:
+    rows = [row for row in _success(analysis, PRETRAINED) if row.group != UNSEEN]
+    if not rows:
+        return []
+    lead = f"Pre-training on {plural(max(cell.k for cell in analysis.cells), 'language')}"
+    clauses = []
+    higher, lower, unclear = _by_direction(rows)
+    for found, verb in ((higher, "raised"), (lower, "lowered")):
+        if found:
+            clauses.append(f"{verb} mean Success@1 by " + listing(f"{size_of(row.difference)} for {_subject(row)}" for row in found))
+    if unclear:
+        whom = listing(f"{_subject(row)} ({bracket(row.difference)})" for row in unclear)
+        clauses.append(f"{'had no effect that could be shown' if not clauses else 'none could be shown'} for {whom}")
+    return [f"{lead} {'; '.join(clauses)}, beside the same distillation without it."]
 
 
 def _own_share(analysis: Analysis) -> list[str]:

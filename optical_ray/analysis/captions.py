@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, show, training_trials
+from optical_ray.analysis.load import PRETRAINING
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 from optical_ray.analysis.summary import LINEAR, MOST_BOOTSTRAPPED
@@ -16,8 +17,9 @@ def k_caption(analysis: Analysis) -> str:
     """Under the panels over k."""
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     scored = f" ({listing(smallest)})" if 0 < len(smallest) <= 8 else ""
+    none = " (none: without pre-training)" if analysis.axis == PRETRAINING else ""
     text = (
-        "Success@1 against the number of bitext languages k. "
+        f"Success@1 against k, the number of {analysis.axis} languages{none}. "
         f"Whiskers: {level(analysis)} bootstrap intervals over English sentences ({TOGETHER}), languages held fixed; {seeds(analysis)}. "
         "Points are moved sideways a little so that whiskers do not hide each other. "
         f"Dashed: {analysis.sources.lexical_name}; dash-dotted: a translation memory over all training rows "

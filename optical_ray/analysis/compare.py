@@ -23,6 +23,7 @@ AGAINST_UNTRAINED = "against the untrained student"
 OWN_SHARE = "OT's own share"
 ARMS = "against the baseline"
 MORE_LANGUAGES = "more languages"
+PRETRAINED = "against no pre-training"
 MEAN_REMOVAL = "language-mean removal"
 SEARCH = "the search's choice"
 BESIDE = "against the other run"
@@ -87,10 +88,14 @@ def compare(
             groups = (IN_TRAINING,) if cell in largest else (SMALLEST,)
             build.add(OWN_SHARE, cell, name_cell(rival), sources.student(rival.trials), groups)
     for cell in largest:
-        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and other.k < cell.k]
+        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and 0 < other.k < cell.k]
         if others:
             first = min(others, key=lambda other: other.k)
             build.add(MORE_LANGUAGES, cell, name_cell(first), sources.student(first.trials), (SMALLEST,))
+    for cell in largest:
+        without = [other for other in cells if other.k == 0 and other.arm == cell.arm]
+        if len(without) == 1:
+            build.add(PRETRAINED, cell, name_cell(without[0]), sources.student(without[0].trials), (IN_TRAINING, UNSEEN))
     for cell in largest:
         removed = sources.student(cell.trials, name=MEAN_REMOVED)
         label = f"{name_cell(cell)}, language means removed"
@@ -158,7 +163,7 @@ def compare_predicted(
 def _counterpart(sources: Sources, cells: list[Cell], cell: Cell, prediction: Prediction) -> tuple[str, Languages] | None:
     """What a cell is compared with, and what it is called."""
     if prediction.than == FEWER_LANGUAGES:
-        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and other.k < cell.k]
+        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and 0 < other.k < cell.k]
         base = min(others, key=lambda other: other.k, default=None)
     elif prediction.than == LEXICAL_FLOOR:
         return sources.lexical_name, sources.lexical(cell.trials)
@@ -196,7 +201,7 @@ def pair_with_baseline(largest: Sequence[Cell], baseline: str | None = None) -> 
 
 def name_cell(cell: Cell) -> str:
     """As tables name it: `OT, k = 16`."""
-    return f"{cell.series}, k = {cell.k}"
+    return f"{cell.series}, k = {cell.k}" if cell.k else f"{cell.arm}, no pre-training"
 
 
 def _find(cells: Iterable[Cell], arm: str, like: Cell) -> Cell | None:

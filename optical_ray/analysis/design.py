@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from optical_ray.analysis.load import Run, Trial
+from optical_ray.analysis.load import BITEXT, PRETRAINING, Axis, Run, Trial
 from optical_ray.runs.labels import flatten
 from optical_ray.runs.names import LOSS_OF_TERM
 
@@ -16,7 +16,8 @@ STEPS_FIELD = "training.max_steps"
 ARM_FIELDS = (*(f"objective.{term}" for term in LOSS_OF_TERM), STEPS_FIELD)
 """Shown as the arm and the steps."""
 SIZE_FIELD = "languages.size"
-"""Shown as k."""
+SIZE_FIELDS: dict[Axis, str] = {BITEXT: SIZE_FIELD, PRETRAINING: "pretraining.languages.size"}
+"""Shown as k, by the run's axis."""
 REPLICATE_FIELDS = ("seed", "languages.seed", "pretraining.seed", "pretraining.languages.seed")
 """What differs between repetitions of one cell."""
 FEW_SEEDS = 5
@@ -74,6 +75,10 @@ class Cell:
         return frozenset().union(*[trial.languages or frozenset() for trial in self.trials])
 
     @property
+    def axis(self) -> Axis:
+        return self.trials[0].axis
+
+    @property
     def series(self) -> str:
         """Name of the curve that the cell is a point of."""
         return self.arm + "".join(f", {short(name)} {show(value)}" for name, value in self.extras)
@@ -112,13 +117,11 @@ def _fits(trial: Trial, part: Mapping[str, Any], base: Mapping[str, Any]) -> boo
 
 def varying_fields(trials: Iterable[Trial]) -> list[str]:
     """Recipe fields that differ between the trials, without what arm, k and steps show; in the order of the recipe."""
-    fields = [trial.fields for trial in trials if trial.fields]
+    found = [trial for trial in trials if trial.fields]
+    shown = {*ARM_FIELDS, *(SIZE_FIELDS[trial.axis] for trial in found[:1])}
+    fields = [trial.fields for trial in found]
     names = dict.fromkeys(name for leaves in fields for name in leaves)
-    return [
-        name
-        for name in names
-        if name not in ARM_FIELDS and name != SIZE_FIELD and len({_comparable(leaves.get(name)) for leaves in fields}) > 1
-    ]
+    return [name for name in names if name not in shown and len({_comparable(leaves.get(name)) for leaves in fields}) > 1]
 
 
 def grid_cells(parts: Iterable[PartView]) -> list[Cell]:
@@ -128,7 +131,7 @@ def grid_cells(parts: Iterable[PartView]) -> list[Cell]:
         for part in parts
         if part.kind == "grid"
         for trial in part.trials
-        if trial.finished and trial.arm not in ("none", "unknown") and trial.languages and trial.k
+        if trial.finished and trial.arm not in ("none", "unknown") and trial.languages and trial.k is not None
     ]
     extras = _extra_fields(trials)
     groups: dict[tuple[str, tuple[tuple[str, Any], ...], int], list[Trial]] = {}
@@ -197,9 +200,14 @@ def spread_trials(trials: Sequence[Trial], most: int) -> list[Trial]:
 
 def describe_trial(trial: Trial) -> str:
     """`0123456789ab (OT, k = 4)`"""
-    if trial.arm == "unknown":
-        return trial.trial_id
-    return f"{trial.trial_id} ({'untrained' if trial.arm == 'none' else f'{trial.arm}, k = {trial.k}'})"
+    return trial.trial_id if trial.arm == "unknown" else f"{trial.trial_id} ({title_trial(trial)})"
+
+
+def title_trial(trial: Trial) -> str:
+    """`OT, k = 4`, `OT, no pre-training`, `untrained`"""
+    if trial.arm == "none" or trial.k is None:
+        return "untrained" if trial.arm == "none" else trial.arm
+    return f"{trial.arm}, k = {trial.k}" if trial.k else f"{trial.arm}, no pre-training"
 
 
 def short(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, short, show, view_parts
+from optical_ray.analysis.design import ARM_FIELDS, REPLICATE_FIELDS, SIZE_FIELD, short, show, title_trial, view_parts
 from optical_ray.analysis.load import Trial, load_run, read_trial
 from optical_ray.analysis.sources import DEFAULT_SCORER, STUDENT, ZERO_SHOT
 from optical_ray.errors import ConfigError, RunFolderError
@@ -155,7 +155,7 @@ def _open_run(text: str, path: Path) -> list[_Found]:
 
 
 def _of_trial(text: str, trial: Trial, rows: pa.Table) -> _Found:
-    arm = "untrained" if trial.arm == "none" else f"{trial.arm}, k = {trial.k}"
+    arm = title_trial(trial)
     setting = tuple(sorted((name, repr(value)) for name, value in trial.fields.items() if name not in REPLICATE_FIELDS))
     scorer = str(trial.fields.get("evaluation.scorer") or DEFAULT_SCORER)
     return _Found(text, trial.trial_id, rows, trial.fields, arm, scorer, setting=setting)

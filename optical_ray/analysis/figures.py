@@ -23,7 +23,7 @@ from optical_ray.analysis.design import (
     training_trials,
     untrained_trials,
 )
-from optical_ray.analysis.load import Trial
+from optical_ray.analysis.load import BITEXT, Trial
 from optical_ray.analysis.phrases import bracket, plural
 from optical_ray.analysis.style import HOVER, INK, MUTED, PAPER, HoverPoint, Panel, colours_of, hover, label_lines, new_axes, save, style
 from optical_ray.analysis.summary import IN_TRAINING, SMALLEST, UNSEEN
@@ -59,6 +59,11 @@ K_PANELS = (
 def draw_k(analysis: Analysis) -> list[Panel]:
     """Success@1 against k, one panel per group of languages, all on one scale; empty where no grid cell has finished."""
     drawn = [(name, group, title) for name, group, title in K_PANELS if _arm_points(analysis.curves, group)]
+    smallest, trained = (
+        {(point.series, point.k): point.languages for point in _arm_points(analysis.curves, group)} for group in (SMALLEST, IN_TRAINING)
+    )
+    if smallest == trained:  # every k trains on the same languages: two panels would be one
+        drawn = [panel for panel in drawn if panel[1] != IN_TRAINING]
     top = max((point.interval.high for point in analysis.curves), default=0.0)
     with style():
         return [_draw_k_panel(analysis, name, group, title, _limit(top)) for name, group, title in drawn]
@@ -142,6 +147,8 @@ def draw_search(analysis: Analysis) -> list[Panel]:
 def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: float) -> Panel:
     points = _shown([point for point in analysis.curves if point.group == group])
     sizes = sorted({point.k for point in points})
+    none = min((size for size in sizes if size), default=1) / 4  # where no pre-training stands, on an axis that has no 0
+    places = {size: float(size or none) for size in sizes}
     looks = colours_of((point.series, point.arm) for point in points if point.series not in REFERENCES)
     long = max(map(len, looks), default=0) > LONGEST_LABEL
     figure, axes = new_axes(4.9, 3.3 + (0.3 + 0.17 * len(looks) if long else 0.0))
@@ -149,7 +156,7 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
     for row, (series, (colour, marker)) in enumerate(looks.items()):
         mine = sorted((point for point in points if point.series == series), key=lambda point: point.k)
         shift = 1.0 + 0.045 * (row - (len(looks) - 1) / 2)  # side by side on the logarithmic axis: intervals must not hide each other
-        x, y = [point.k * shift for point in mine], [point.interval.estimate for point in mine]
+        x, y = [places[point.k] * shift for point in mine], [point.interval.estimate for point in mine]
         errors = np.array([_reach(point.interval) for point in mine]).T
         axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=2, label=series)
         texts = [f"{series}, k = {point.k}: {bracket(point.interval)}, {plural(point.num_trials, 'trial')}" for point in mine]
@@ -159,7 +166,7 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
     for series, line in ((FLOOR, "--"), (MEMORY, "-."), (UNTRAINED, ":")):
         mine = sorted((point for point in points if point.series == series), key=lambda point: point.k)
         if mine:
-            x = [float(point.k) for point in mine]
+            x = [places[point.k] for point in mine]
             y = [point.interval.estimate for point in mine]
             if group == SMALLEST or len(mine) == 1:  # the same languages at every k: a level
                 axes.axhline(y[-1], color=MUTED, linestyle=line, linewidth=1.2)
@@ -167,12 +174,12 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
                 axes.plot(x, y, color=MUTED, linestyle=line, linewidth=1.2)
             labels[{FLOOR: analysis.sources.lexical_name, UNTRAINED: "untrained"}.get(series, series)] = (y[-1], MUTED)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
+    axes.set_xticks(list(places.values()), [str(size) if size else "none" for size in places])
+    axes.set_xlim(min(places.values()) / 1.25, max(places.values()) * 1.25)
     axes.set_ylim(0, top)
-    axes.set_xlabel("k: bitext languages in training (log scale)")
+    axes.set_xlabel(f"k: {'bitext languages in training' if analysis.axis == BITEXT else 'languages in pre-training'} (log scale)")
     axes.set_ylabel("Success@1 (share of queries)")
     count = sorted({len(point.languages) for point in points})
     languages = ", ".join(points[0].languages) if len(count) == 1 and count[0] <= 4 else f"{_span(count)} languages"

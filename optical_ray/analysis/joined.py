@@ -20,7 +20,7 @@ TRIAL_COLUMNS = (
     pa.field("trial_id", pa.string()),
     pa.field("part", pa.string()),
     pa.field("arm", pa.string()),
-    pa.field("k", pa.int32()),  # bitext languages in training; null: untrained
+    pa.field("k", pa.int32()),  # bitext languages in training (of pre-training, where the sweep varies only those); null: untrained
     pa.field("seed", pa.int64()),
     pa.field("in_training", pa.bool_()),  # the query's language
     pa.field("training_rows", pa.int64()),  # of the query's language

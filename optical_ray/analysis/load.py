@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,12 @@ class Curves(Mapping[str, Curve]):
         return name in self._arrays
 
 
+Axis = Literal["bitext", "pre-training"]
+"""Whose languages a sweep counts: k of its figures and sentences."""
+BITEXT: Axis = "bitext"
+PRETRAINING: Axis = "pre-training"
+
+
 @dataclass(frozen=True)
 class Trial:
     """One trial, as far as it got."""
@@ -61,6 +67,8 @@ class Trial:
     """Reports by metric name."""
     problems: tuple[str, ...] = ()
     """What could not be read, in words."""
+    axis: Axis = BITEXT
+    """Whose number is k; the same for every trial of a run."""
 
     @property
     def state(self) -> str:
@@ -106,13 +114,28 @@ class Trial:
 
     @property
     def k(self) -> int | None:
+        """Languages of the run's axis; None where nothing is distilled or nothing is known yet."""
+        return self.bitext_size if self.axis == BITEXT else self.pretraining_size
+
+    @property
+    def bitext_size(self) -> int | None:
         """Bitext languages in training; None where nothing is trained or nothing is known yet."""
         if self.arm == "none":
             return None
         if self.languages is not None:
             return len(self.languages)
-        size = self.fields.get("languages.size")
-        return int(size) if size is not None else (len(self.fields.get("languages.pool") or ()) or None)
+        return self._planned_size("languages")
+
+    @property
+    def pretraining_size(self) -> int | None:
+        """Languages of the pre-training that the recipe asks for, 0 without one; None where nothing is distilled after it."""
+        if self.arm in ("none", "unknown"):
+            return None
+        return (self._planned_size("pretraining.languages") or 0) if self.fields.get("pretraining.training.max_steps") else 0
+
+    def _planned_size(self, owner: str) -> int | None:
+        size = self.fields.get(f"{owner}.size")
+        return int(size) if size is not None else (len(self.fields.get(f"{owner}.pool") or ()) or None)
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,15 @@ def load_run(path: Path | str) -> Run:
         if rows is not None:
             index.add(trial.trial_id, rows)
             num_rows += rows.num_rows
-    return Run(folder.path, record, tuple(trials), index.outcomes(), num_rows)
+    axis = choose_axis(trials)
+    return Run(folder.path, record, tuple(replace(trial, axis=axis) for trial in trials), index.outcomes(), num_rows)
+
+
+def choose_axis(trials: Iterable[Trial]) -> Axis:
+    """Bitext, unless its number of languages is one and the same while that of pre-training is not."""
+    sizes = {(trial.bitext_size, trial.pretraining_size) for trial in trials if trial.bitext_size is not None}
+    bitext, pretraining = ({pair[place] for pair in sizes} for place in (0, 1))
+    return PRETRAINING if len(bitext) == 1 and len(pretraining) > 1 else BITEXT
 
 
 def read_trial(folder: TrialFolder, base: Mapping[str, Any] | None = None) -> tuple[Trial, pa.Table | None]:

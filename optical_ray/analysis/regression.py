@@ -92,7 +92,8 @@ def _pretraining_size(trial: Trial, language: str) -> float | None:
 def _log_k(trial: Trial, language: str, trained: bool) -> float | None:
     """Of a language of the other kind: 0, so that each kind has a slope of its own."""
     is_trained = language in (trial.languages or ())
-    return None if not trial.k else math.log2(trial.k) * (is_trained == trained)
+    size = trial.bitext_size
+    return None if not size else math.log2(size) * (is_trained == trained)
 
 
 K_TRAINED, K_OTHERS = "log2 k, in training", "log2 k, others"

@@ -34,7 +34,7 @@ SUMMARY = pa.schema(
         pa.field("trial_id", pa.string(), nullable=False),
         pa.field("part", pa.string(), nullable=False),
         pa.field("arm", pa.string(), nullable=False),
-        pa.field("k", pa.int32()),  # bitext languages in training; null: untrained
+        pa.field("k", pa.int32()),  # bitext languages in training (of pre-training, where the sweep varies only those); null: untrained
         pa.field("seed", pa.int64()),
         pa.field("task", pa.string(), nullable=False),  # with the direction or collection where a task has several (analysis/views.py)
         pa.field("system", pa.string(), nullable=False),

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import section_trials
+from optical_ray.analysis.design import section_trials, title_trial
 from optical_ray.analysis.load import Trial
 from optical_ray.analysis.outcomes import SUCCESS
 from optical_ray.analysis.sources import LEXICAL, STUDENT
@@ -77,7 +77,7 @@ def _section(analysis: Analysis, trial: Trial, texts: Mapping[tuple[str, str], s
     won, lost = _queries(analysis, trial, texts) if found else ((), ())
     return TrialSection(
         trial.trial_id,
-        "untrained student" if trial.arm == "none" else f"{trial.arm}, k = {trial.k}" if trial.k else trial.arm,
+        title_trial(trial),
         trial.state,
         tuple(changes),
         tuple(ends),
