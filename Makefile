@@ -5,7 +5,7 @@ PIP_EXTRA ?=# e.g. PIP_EXTRA='--extra-index-url <the CPU index that the PyTorch 
 TEST_PROCESSES ?= 2# that share the test files; a debugger wants 0
 BIN := .venv/bin
 
-.PHONY: sweep sweep-full test test-slow test-interop test-cluster test-faults test-browser check format clean
+.PHONY: sweep sweep-full test test-slow test-interop test-cluster test-faults test-browser screenshot check format clean
 
 sweep: .venv/ready
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(RESUME),--resume)
@@ -31,6 +31,9 @@ test-cluster: .venv/test-ready  # by hand: two nodes, a job, and cluster/on-prem
 test-browser: .venv/browser-ready  # the report of the main job's run in a real Chromium (Debian: apt-get install chromium)
 	$(BIN)/optical sweep sweeps/quickstart.py $(if $(wildcard runs/quickstart-*),--resume)
 	OPTICAL_RUN=$$(ls -d runs/quickstart-*) $(BIN)/python -m pytest -m browser tests/browser
+
+screenshot: .venv/browser-ready  # docs/report.png, of the main job's run
+	$(BIN)/python tools/screenshot.py $$(ls -d runs/quickstart-* | tail -1) docs/report.png
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
