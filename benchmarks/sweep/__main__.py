@@ -1,6 +1,6 @@
-"""What a sweep costs beside its trials, by us, plain Ray Tune, Optuna and subprocesses; on a cluster of logical nodes; what halving saves.
+"""What a sweep costs beside its trials, by us, Ray Tune and Optuna; starts of two workers; logical nodes; what halving saves.
 
-python -m benchmarks.sweep [--sections overhead cluster halving] [--trials N] [--repeats N] [--quick] [--work DIR] [--out DIR]
+python -m benchmarks.sweep [--sections overhead startup cluster halving] [--trials N] [--repeats N] [--quick] [--work DIR] [--out DIR]
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from benchmarks.data.generate import LANGUAGES, generate
 from benchmarks.sinkhorn.rows import describe_machine
 from benchmarks.sweep.contender import CONTENDERS
 from benchmarks.sweep.halving import measure_halving
+from benchmarks.sweep.startup import STEPS, measure_startup
 from optical_ray.artifacts import Store
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.stages import prepare
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("overhead", "cluster", "halving")
+SECTIONS = ("overhead", "startup", "cluster", "halving")
 SENTENCES = 24_000
 CLUSTER = {"nodes": 6, "cpus_per_node": 6, "trials": 40, "sleep_seconds": 10.0}
 
@@ -36,7 +37,7 @@ CLUSTER = {"nodes": 6, "cpus_per_node": 6, "trials": 40, "sleep_seconds": 10.0}
 def main() -> None:
     """Sections in turn; contenders of one repeat one after the other, in rotating order."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["overhead", "cluster"])
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=["overhead", "startup", "cluster"])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--steps", type=int, default=300, help="of every trial")
     parser.add_argument("--repeats", type=int, default=3)
@@ -62,6 +63,10 @@ def measure(section: str, work: Path, given: argparse.Namespace) -> list[dict[st
     """The rows of one section."""
     if section == "overhead":
         return measure_overhead(work, given)
+    if section == "startup":
+        store = Store(work / "store")
+        recipe = make_recipe(work, store, given.steps, given.quick)
+        return measure_startup(work, recipe, store, lambda file: run_process(["benchmarks.sweep.contender", "optical_ray", str(file)]))
     if section == "cluster":
         return [measure_cluster(work, CLUSTER | ({"nodes": 2, "trials": 4, "sleep_seconds": 1.0} if given.quick else {}))]
     return measure_halving(given.work or work)
@@ -171,6 +176,11 @@ def describe(rows: list[dict[str, Any]]) -> list[str]:
                 f"{row['beyond_sleep_per_round']:.1f} s a round beyond its sleep; driver {row['driver_mb']:.0f} MB, "
                 f"{row['driver_mb_per_minute']:+.1f} MB a minute in its second half; {row['driver_cpu_seconds']:.1f} s of its CPU, "
                 f"{row['study_bytes'] / row['trials']:,.0f} bytes of the study a trial"
+            )
+        if row["section"] == "startup":
+            lines.append(
+                f"start-up, {row['contender']}: a training of {STEPS} steps takes {row['first_seconds']:.1f} s in the first trial, "
+                f"{row['later_seconds']:.1f} s in later ones"
             )
         if row["section"] == "halving":
             lines.append(

@@ -21,7 +21,7 @@ from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.names import VALID_SUCCESS_AT_1
 
 Plan = dict[str, Any]
-"""recipe, store, run (folders), seeds, concurrent."""
+"""recipe, store, run (folders), seeds, concurrent; workers of a trial, ours alone."""
 
 
 def run_ours(plan: Plan) -> None:
@@ -30,7 +30,8 @@ def run_ours(plan: Plan) -> None:
     from optical_ray.sweep import GridPart, Sweep
 
     base, concurrent = Recipe.parse(plan["recipe"], "plan"), plan["concurrent"]
-    sweep = Sweep("benchmark", "?", "?", base, (GridPart("grid", {"seed": tuple(plan["seeds"])}),), concurrent_trials=concurrent)
+    parts, resources = (GridPart("grid", {"seed": tuple(plan["seeds"])}),), Resources(workers=plan.get("workers", 1))
+    sweep = Sweep("benchmark", "?", "?", base, parts, resources, concurrent_trials=concurrent)
     with ray_session("local", sweep.resources, concurrent):
         outcome = run_sweep(sweep, RunFolder(Path(plan["run"])), Store(Path(plan["store"])))
     assert len(outcome.finished) == len(plan["seeds"]), outcome

@@ -12,6 +12,7 @@ from benchmarks.sweep.__main__ import describe, read_sections, read_trials, writ
 from benchmarks.sweep.contender import CONTENDERS
 from benchmarks.sweep.full_grid import SHIPPED, SWEEP, middles
 from benchmarks.sweep.halving import Searched
+from benchmarks.sweep.startup import read_startup
 from optical_ray.artifacts import write_json
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder, utc_now
@@ -90,6 +91,15 @@ def test_the_best_is_by_validation_and_steps_of_stopped_trials_count(tmp_path):
     make_trial(run, 3, 0.0, 10.0, "failed")
     with pytest.raises(AssertionError, match="neither finished nor"):
         Searched.read(tmp_path)
+
+
+def test_startup_is_the_training_of_the_first_trial_and_the_median_of_later_ones(tmp_path):
+    run = RunFolder(tmp_path)
+    for seed, seconds in enumerate((9.0, 2.0, 4.0, 3.0)):
+        trial_id = make_trial(run, seed, 0.0, seconds + 2.0)
+        status = run.trial(trial_id).read_status()
+        run.trial(trial_id).write_status(status.model_copy(update={"started_at": f"2026-01-01T00:00:0{seed}+00:00"}))
+    assert read_startup(tmp_path) == {"first_seconds": 8.5, "later_seconds": 2.5}  # half a second of each is validation
 
 
 @pytest.mark.slow
