@@ -122,6 +122,6 @@ def analyse(run: Run, bootstrap: QueryBootstrap | None = None, baseline: str | N
         tuple(scorer_rows(sources, cells, bootstrap)),
         tuple(comparisons),
         tuple(arm_differences(sources, cells, comparisons, baseline)),
-        tuple(judge_predictions(run, sources, cells, smallest, bootstrap)),
+        tuple(judge_predictions(run, sources, parts, cells, smallest, bootstrap)),
         other,
     )

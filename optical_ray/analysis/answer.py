@@ -82,7 +82,8 @@ def _floors(analysis: Analysis) -> list[str]:
         if rows[0].group == ALL
         else f"the {plural(len(rows[0].languages), 'language')} in training"
     )
-    lead = f"With {plural(k, f'{analysis.axis} language')}, in mean Success@1 over {scope}"
+    trained = f"With {plural(k, f'{analysis.axis} language')}" if k else "Without pre-training"
+    lead = f"{trained}, in mean Success@1 over {scope}"
     return [f"{lead}, {'; '.join(_against(rows, floor))}{_untrained_clause(analysis)}."]
 
 
@@ -243,7 +244,7 @@ def _unfinished(analysis: Analysis) -> list[str]:
             failed.append(f"Trial {describe_trial(trial)} failed: {error.rstrip('.')}.")
         elif trial.state == "running" and trial.status and trial.status.updated_at:
             running.append(f"Trial {describe_trial(trial)} says that it is running; its last sign of life is {trial.status.updated_at}.")
-    return [*notes, *_first(failed, "failed"), *_first(running, "say that they are running")]
+    return [*notes, *_first(failed, "that failed"), *_first(running, "in state running")]
 
 
 def _verdicts(analysis: Analysis) -> list[str]:
@@ -251,7 +252,7 @@ def _verdicts(analysis: Analysis) -> list[str]:
     for trial in analysis.run.trials:
         for verdict in trial.status.verdicts if trial.status else []:
             found.setdefault(verdict, []).append(f"Trial {describe_trial(trial)} is {VERDICTS.get(verdict, verdict)}.")
-    return [note for verdict, notes in found.items() for note in _first(notes, f"are {verdict.replace('_', ' ')}")]
+    return [note for verdict, notes in found.items() for note in _first(notes, f"with verdict {verdict.replace('_', ' ')}")]
 
 
 def _evidence(analysis: Analysis) -> list[str]:
@@ -309,11 +310,11 @@ def _evidence(analysis: Analysis) -> list[str]:
 
 
 def _unread(analysis: Analysis) -> list[str]:
-    notes = [f"Trial {describe_trial(trial)}: {problem}." for trial in analysis.run.trials for problem in trial.problems]
-    return _first(notes, "have files with problems")
+    notes = [f"Trial {describe_trial(trial)}: {'; '.join(trial.problems)}." for trial in analysis.run.trials if trial.problems]
+    return _first(notes, "with files that have problems")
 
 
 def _first(notes: list[str], what: str) -> list[str]:
-    """Some of them, and how many more there are; trials.csv names all."""
+    """Some of them, and how many more there are."""
     left = len(notes) - MOST_NAMED
-    return [*notes[:MOST_NAMED], *([f"{plural(left, 'further trial')} {what}; trials.csv names all."] if left > 0 else [])]
+    return [*notes[:MOST_NAMED], *([f"And {plural(left, 'further trial')} {what}: see trials.csv."] if left > 0 else [])]

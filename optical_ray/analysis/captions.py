@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
 from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, show, training_trials
-from optical_ray.analysis.load import PRETRAINING
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 from optical_ray.analysis.summary import LINEAR, MOST_BOOTSTRAPPED
@@ -17,7 +16,7 @@ def k_caption(analysis: Analysis) -> str:
     """Under the panels over k."""
     smallest = sorted(analysis.smallest & set(analysis.sources.evaluated))
     scored = f" ({listing(smallest)})" if 0 < len(smallest) <= 8 else ""
-    none = " (none: without pre-training)" if analysis.axis == PRETRAINING else ""
+    none = " (none: without pre-training)" if any(cell.k == 0 for cell in analysis.cells) else ""
     text = (
         f"Success@1 against k, the number of {analysis.axis} languages{none}. "
         f"Whiskers: {level(analysis)} bootstrap intervals over English sentences ({TOGETHER}), languages held fixed; {seeds(analysis)}. "
@@ -180,7 +179,8 @@ def _linear_methods(analysis: Analysis) -> list[str]:
         return []
     return [
         f"The averages of single trials (the table of trials, summary.parquet) have linear intervals instead, since there are more than "
-        f"{MOST_BOOTSTRAPPED} trials: the delta method over the same clusters, with Student's bounds. Curves and differences are resampled."
+        f"{MOST_BOOTSTRAPPED} trials: the delta method over the same clusters, with Student's bounds, cut off at 0 and 1."
+        f"  Curves and differences are resampled."
     ]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import Cell, PartView
+from optical_ray.analysis.design import Cell, PartView, name_k, name_series
 from optical_ray.analysis.outcomes import MEASURES, SUCCESS, Languages, count_sentences, pair
 from optical_ray.analysis.sources import MEAN_REMOVED, Sources
 from optical_ray.analysis.summary import ALL, IN_TRAINING, SMALLEST, UNSEEN, group_languages
@@ -93,9 +93,9 @@ def compare(
             first = min(others, key=lambda other: other.k)
             build.add(MORE_LANGUAGES, cell, name_cell(first), sources.student(first.trials), (SMALLEST,))
     for cell in largest:
-        without = [other for other in cells if other.k == 0 and other.arm == cell.arm]
-        if len(without) == 1:
-            build.add(PRETRAINED, cell, name_cell(without[0]), sources.student(without[0].trials), (IN_TRAINING, UNSEEN))
+        alike = [other for other in cells if other.k == 0 < cell.k and (other.arm, other.fixed) == (cell.arm, cell.fixed)]
+        if len(alike) == 1:
+            build.add(PRETRAINED, cell, name_cell(alike[0]), sources.student(alike[0].trials), (IN_TRAINING, UNSEEN))
     for cell in largest:
         removed = sources.student(cell.trials, name=MEAN_REMOVED)
         label = f"{name_cell(cell)}, language means removed"
@@ -140,17 +140,26 @@ def compare_runs(
 
 
 def compare_predicted(
-    sources: Sources, cells: list[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap, predictions: Sequence[Prediction]
+    sources: Sources,
+    cells: list[Cell],
+    smallest: frozenset[str],
+    bootstrap: QueryBootstrap,
+    predictions: Sequence[Prediction],
+    sizes: Set[int],
 ) -> list[list[Comparison]]:
-    """For each prediction its comparisons: of every cell of the arm at the largest k with its counterpart; empty where there is none.
+    """For each prediction its comparisons: of every cell of the arm at the largest k that has a counterpart; empty where there is none.
 
     Directions are corrected over all of them together.
+
+    Args:
+        sizes: Every k of the sweep's grid, of trials that failed too: the largest and the smallest are what predictions speak of.
     """
     build = _Builder(sources, bootstrap, smallest)
+    largest, least = max(sizes, default=0), min((size for size in sizes if size), default=0)
     ends = []
     for prediction in predictions:
-        for cell in (cell for cell in largest_cells(cells) if cell.arm == prediction.arm):
-            counterpart = _counterpart(sources, cells, cell, prediction)
+        for cell in (cell for cell in cells if cell.arm == prediction.arm and cell.k == largest):
+            counterpart = _counterpart(sources, cells, cell, prediction, least)
             if counterpart is not None:
                 group = SMALLEST if prediction.than == FEWER_LANGUAGES else prediction.languages
                 build.add(PREDICTED, cell, *counterpart, (group,))
@@ -160,11 +169,11 @@ def compare_predicted(
     return [[row for row in rows[start:end] if row.measure == MEASURES[SUCCESS]] for start, end in zip(starts, ends, strict=False)]
 
 
-def _counterpart(sources: Sources, cells: list[Cell], cell: Cell, prediction: Prediction) -> tuple[str, Languages] | None:
+def _counterpart(sources: Sources, cells: list[Cell], cell: Cell, prediction: Prediction, least: int) -> tuple[str, Languages] | None:
     """What a cell is compared with, and what it is called."""
     if prediction.than == FEWER_LANGUAGES:
-        others = [other for other in cells if (other.arm, other.extras) == (cell.arm, cell.extras) and 0 < other.k < cell.k]
-        base = min(others, key=lambda other: other.k, default=None)
+        alike = [other for other in cells if (other.arm, other.extras, other.k) == (cell.arm, cell.extras, least) and least < cell.k]
+        base = alike[0] if alike else None
     elif prediction.than == LEXICAL_FLOOR:
         return sources.lexical_name, sources.lexical(cell.trials)
     elif prediction.than == TRANSLATION_MEMORY:
@@ -201,7 +210,7 @@ def pair_with_baseline(largest: Sequence[Cell], baseline: str | None = None) -> 
 
 def name_cell(cell: Cell) -> str:
     """As tables name it: `OT, k = 16`."""
-    return f"{cell.series}, k = {cell.k}" if cell.k else f"{cell.arm}, no pre-training"
+    return f"{cell.series if cell.k else name_series(cell.arm, cell.fixed)}, {name_k(cell.k)}"
 
 
 def _find(cells: Iterable[Cell], arm: str, like: Cell) -> Cell | None:

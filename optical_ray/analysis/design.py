@@ -81,7 +81,17 @@ class Cell:
     @property
     def series(self) -> str:
         """Name of the curve that the cell is a point of."""
-        return self.arm + "".join(f", {short(name)} {show(value)}" for name, value in self.extras)
+        return name_series(self.arm, self.extras)
+
+    @property
+    def fixed(self) -> tuple[tuple[str, Any], ...]:
+        """Extras that a cell without pre-training has too."""
+        return tuple((name, value) for name, value in self.extras if not name.startswith("pretraining."))
+
+
+def name_series(arm: str, extras: Iterable[tuple[str, Any]]) -> str:
+    """`OT, budget total`"""
+    return arm + "".join(f", {short(name)} {show(value)}" for name, value in extras)
 
 
 def view_parts(run: Run) -> list[PartView]:
@@ -207,7 +217,12 @@ def title_trial(trial: Trial) -> str:
     """`OT, k = 4`, `OT, no pre-training`, `untrained`"""
     if trial.arm == "none" or trial.k is None:
         return "untrained" if trial.arm == "none" else trial.arm
-    return f"{trial.arm}, k = {trial.k}" if trial.k else f"{trial.arm}, no pre-training"
+    return f"{trial.arm}, {name_k(trial.k)}"
+
+
+def name_k(k: int) -> str:
+    """`k = 4`, `no pre-training`"""
+    return f"k = {k}" if k else "no pre-training"
 
 
 def short(name: str) -> str:

@@ -16,6 +16,7 @@ from optical_ray.analysis.design import (
     MOST_CURVES,
     PartView,
     describe_trial,
+    name_k,
     section_trials,
     short,
     show,
@@ -25,7 +26,7 @@ from optical_ray.analysis.design import (
 )
 from optical_ray.analysis.load import BITEXT, Trial
 from optical_ray.analysis.phrases import bracket, plural
-from optical_ray.analysis.style import HOVER, INK, MUTED, PAPER, HoverPoint, Panel, colours_of, hover, label_lines, new_axes, save, style
+from optical_ray.analysis.style import INK, MUTED, PAPER, HoverPoint, Panel, colours_of, hover, hover_id, label_lines, new_axes, save, style
 from optical_ray.analysis.summary import IN_TRAINING, SMALLEST, UNSEEN
 from optical_ray.runs import names
 
@@ -94,7 +95,7 @@ def draw_languages(analysis: Analysis) -> list[Panel]:
             label = f"{analysis.sources.lexical_name} (lexical floor)" if name == FLOOR else name
             bars = axes.barh(where, values, height * 0.92, color=colour, label=label, alpha=0.55 if name == FLOOR else 0.9, linewidth=0)
             for bar, (place, interval) in zip(bars, found, strict=True):
-                bar.set_gid(f"{HOVER}{languages[place]}, {label}: {bracket(interval)}")
+                bar.set_gid(hover_id(f"{languages[place]}, {label}: {bracket(interval)}"))
             errors = np.array([_reach(interval) for _, interval in found]).reshape(-1, 2).T
             axes.errorbar(values, where, xerr=errors, fmt="none", ecolor=INK, elinewidth=0.7, capsize=0)
         for reference, line in ((UNTRAINED, ":"), (MEMORY, "-")):
@@ -118,7 +119,7 @@ def draw_languages(analysis: Analysis) -> list[Panel]:
 def draw_training(analysis: Analysis) -> list[Panel]:
     """Losses and diagnostics of the grid's trials (of all trained trials, where there is no grid) over steps."""
     trials = training_trials(analysis.run, analysis.parts)
-    sizes = sorted({trial.k for trial in trials if trial.k})
+    sizes = sorted({trial.k for trial in trials if trial.k is not None})
     looks = colours_of(
         (trial.arm, trial.arm) for trial in sorted(trials, key=lambda trial: (trial.arm not in ("OT", "OT + contrastive"), trial.arm))
     )
@@ -159,7 +160,8 @@ def _draw_k_panel(analysis: Analysis, name: str, group: str, title: str, top: fl
         x, y = [places[point.k] * shift for point in mine], [point.interval.estimate for point in mine]
         errors = np.array([_reach(point.interval) for point in mine]).T
         axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=2, label=series)
-        texts = [f"{series}, k = {point.k}: {bracket(point.interval)}, {plural(point.num_trials, 'trial')}" for point in mine]
+        counts = [plural(point.num_trials, "trial") for point in mine]
+        texts = [f"{series}, {name_k(a.k)}: {bracket(a.interval)}, {count}" for a, count in zip(mine, counts, strict=True)]
         hover(axes, [HoverPoint(a, b, text) for a, b, text in zip(x, y, texts, strict=True)])
         if not long:
             labels[series] = (y[-1], colour)
@@ -206,7 +208,7 @@ def _draw_training_panel(
     for trial in trials:
         steps, values = zip(*trial.metrics[metric], strict=True)
         (line,) = axes.plot(steps, values, color=colours[trial.arm], linestyle=_line_of(trial.k, sizes), linewidth=1.3)
-        line.set_gid(HOVER + describe_trial(trial))
+        line.set_gid(hover_id(describe_trial(trial)))
         line.set_url(f"#trial-{trial.trial_id}" if trial.trial_id in with_section else None)
         finite = [point for point in trial.metrics[metric] if math.isfinite(point[1])]
         for mark, (step, value) in _marks(trial, finite):
@@ -218,7 +220,7 @@ def _draw_training_panel(
     axes.set_title(title)
     axes.margins(x=0.03)
     handles = [Line2D([], [], color=colours[arm], linewidth=2, label=arm) for arm in colours if any(trial.arm == arm for trial in trials)]
-    handles += [Line2D([], [], color=MUTED, linestyle=_line_of(k, sizes), label=f"k = {k}") for k in sizes]
+    handles += [Line2D([], [], color=MUTED, linestyle=_line_of(k, sizes), label=name_k(k)) for k in sizes]
     handles += [
         Line2D([], [], color=MUTED, marker=MARKS[mark], markeredgecolor=INK, linestyle="none", markersize=7, label=mark)
         for mark in sorted(marked)
@@ -320,7 +322,7 @@ def _limit(highest: float) -> float:
 
 
 def _path(points: Iterable[Point], series: str) -> str:
-    return ", ".join(f"{point.interval.estimate:.3f} at k = {point.k}" for point in points if point.series == series)
+    return ", ".join(f"{point.interval.estimate:.3f} ({name_k(point.k)})" for point in points if point.series == series)
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optical_ray.analysis.outcomes import Languages, OutcomeIndex, System
+from optical_ray.analysis.outcomes import MEASURES, Languages, OutcomeIndex, System
 from optical_ray.errors import OpticalError, RunFolderError
+from optical_ray.retrieval.values import values_of
 from optical_ray.runs.folder import RunFolder, TrialFolder
 from optical_ray.runs.labels import flatten
 from optical_ray.runs.names import LOSS_OF_TERM, name_arm
@@ -183,7 +184,7 @@ def load_run(path: Path | str) -> Run:
 
 def choose_axis(trials: Iterable[Trial]) -> Axis:
     """Bitext, unless its number of languages is one and the same while that of pre-training is not."""
-    sizes = {(trial.bitext_size, trial.pretraining_size) for trial in trials if trial.bitext_size is not None}
+    sizes = {(trial.bitext_size, trial.pretraining_size) for trial in trials if trial.arm not in ("none", "unknown")}
     bitext, pretraining = ({pair[place] for pair in sizes} for place in (0, 1))
     return PRETRAINING if len(bitext) == 1 and len(pretraining) > 1 else BITEXT
 
@@ -251,6 +252,11 @@ def _read_queries(folder: TrialFolder, problems: list[str]) -> pa.Table | None:
         return None
     if table.num_rows == 0:
         problems.append("queries.parquet: no row of split test")
+    for measure in MEASURES:
+        bad = int(np.count_nonzero(~np.isfinite(values_of(table, measure))))
+        if bad:
+            problems.append(f"queries.parquet: left out, since {measure} of {bad} rows is not a number: the file is damaged")
+            return None
     return table
 
 

@@ -199,9 +199,9 @@ def _prediction_table(analysis: Analysis) -> TableView:
         lines = tuple(f"{row.first} minus {row.second}: {signed(row.difference)}" for row in one.rows)
         rows.append((Cell(one.text), Cell(one.verdict, kind=kind), Cell("" if lines else "-", small=lines, plain="; ".join(lines))))
     caption = (
-        "Written before the first trial, of mean test Success@1 at the largest k. Met: shown for every setting of the arm, after Holm's "
-        "correction over all predictions; contradicted: the contrary was. A difference that does not matter is met where the whole "
-        "interval lies within it."
+        "Written before the first trial, of mean test Success@1 at the largest k. Met: shown for every setting of the arm that has its "
+        "counterpart, after Holm's correction over all predictions; contradicted: the contrary was, for one; undecided: neither; open: the "
+        "grid is not whole yet. `alike` is met where the whole interval lies within the margin named beforehand."
     )
     return TableView("predictions", caption, ("prediction", "verdict", "difference"), tuple(rows))
 

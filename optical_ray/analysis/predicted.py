@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from optical_ray.analysis.compare import Comparison, compare_predicted
-from optical_ray.analysis.design import Cell
+from optical_ray.analysis.design import Cell, PartView
 from optical_ray.analysis.load import Run
 from optical_ray.analysis.sources import Sources
 from optical_ray.errors import ConfigError
 from optical_ray.retrieval.intervals import QueryBootstrap
 from optical_ray.runs.predictions import Prediction
 
-Verdict = Literal["met", "contradicted", "undecided", "not measured"]
+Verdict = Literal["met", "contradicted", "undecided", "not measured", "open"]
+
+
+ENDED = ("finished", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +28,32 @@ class Predicted:
     rows: tuple[Comparison, ...]
     """One for each setting of the arm at the largest k."""
     verdict: Verdict
-    """met: shown for every row. contradicted: the contrary was shown for one. undecided: neither. not measured: no row to judge by."""
+    """met: shown for every row. contradicted: the contrary was shown for one. undecided: neither. not measured: no row to judge by.
+    open: the grid is not whole yet; the rows are those so far."""
 
 
 def judge_predictions(
-    run: Run, sources: Sources, cells: Sequence[Cell], smallest: frozenset[str], bootstrap: QueryBootstrap
+    run: Run,
+    sources: Sources,
+    parts: Sequence[PartView],
+    cells: Sequence[Cell],
+    smallest: frozenset[str],
+    bootstrap: QueryBootstrap,
 ) -> list[Predicted]:
     """In the order written. A prediction that cannot be read, of a later version perhaps, is told as not measured."""
     readable = [(row, _read(row)) for row in run.record.predictions]
     known = [prediction for _, prediction in readable if prediction is not None]
-    rows = iter(compare_predicted(sources, list(cells), smallest, bootstrap, known))
+    grid = [trial for part in parts if part.kind == "grid" for trial in part.trials]
+    sizes = {trial.k for trial in grid if trial.k is not None and trial.arm != "unknown"}
+    rows = iter(compare_predicted(sources, list(cells), smallest, bootstrap, known, sizes))
+    whole = not any(part.pending for part in parts if part.kind == "grid") and all(trial.state in ENDED for trial in grid)
     found = []
     for written, prediction in readable:
         if prediction is None:
             found.append(Predicted(" ".join(map(str, written.values())), (), "not measured"))
         else:
             own = tuple(next(rows))
-            found.append(Predicted(str(prediction), own, judge(prediction, own)))
+            found.append(Predicted(str(prediction), own, judge(prediction, own) if whole else "open"))
     return found
 
 
@@ -62,5 +74,5 @@ def judge(prediction: Prediction, rows: Sequence[Comparison]) -> Verdict:
 def _read(row: dict[str, Any]) -> Prediction | None:
     try:
         return Prediction(**row)
-    except (ConfigError, TypeError):
+    except (ConfigError, TypeError, ValueError):
         return None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_ray.analysis.analyse import Analysis, analyse
-from optical_ray.analysis.curves import Point
+from optical_ray.analysis.curves import REFERENCES, Point
 from optical_ray.analysis.design import shows_test
 from optical_ray.analysis.effects import draw_effects
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
@@ -157,13 +157,11 @@ def _comparison_rows(analysis: Analysis) -> Iterator[Iterable[Any]]:
 
 
 def _point_rows(points: Iterable[Point]) -> Iterator[Iterable[Any]]:
-    return (
-        (
-            point.series, point.arm, point.k or None, point.group, point.language, " ".join(point.languages), point.num_queries,
-            point.num_sentences, point.num_trials, point.interval.estimate, point.interval.low, point.interval.high,
-        )
-        for point in points
-    )  # fmt: skip
+    for point in points:
+        k = None if point.k == 0 and point.series in REFERENCES else point.k
+        first = (point.series, point.arm, k, point.group, point.language, " ".join(point.languages))
+        counts = (point.num_queries, point.num_sentences, point.num_trials)
+        yield (*first, *counts, point.interval.estimate, point.interval.low, point.interval.high)
 
 
 def _metric_tables(analysis: Analysis) -> Iterator[pa.Table]:
@@ -179,7 +177,7 @@ def _metric_tables(analysis: Analysis) -> Iterator[pa.Table]:
 
 
 def _write_long_csv(tables: Iterable[pa.Table], path: Path) -> None:
-    """As `_write_csv`, of millions of rows; all tables have one schema."""
+    """Millions of rows, by Arrow: every text is in quotes, truths are `true` and `false`. All tables have one schema."""
     found = iter(tables)
     first = next(found)
     with pacsv.CSVWriter(path, first.schema) as writer:

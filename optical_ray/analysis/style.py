@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import textwrap
@@ -58,8 +59,6 @@ SETTINGS: dict[str, object] = {
 }
 
 
-HOVER = "hover: "
-"""How the ids of what has a text to show begin, on its way through matplotlib."""
 MOST_HOVERS = 400
 
 
@@ -114,10 +113,19 @@ def save(figure: Figure, name: str, title: str, alt: str) -> Panel:
     figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
     figure.set_layout_engine("none")  # where everything lies is known now, and finding it takes as long as drawing it
     figure.savefig(bitmap, format="png", metadata={"Software": None})
-    svg = re.sub(rf'<g id="{HOVER}([^"]*)">', r"<g><title>\1</title>", vector.getvalue())
+    svg = re.sub(r'<g id="hover-([0-9a-f]*)">', lambda found: f"<g><title>{_read_hover(found[1])}</title>", vector.getvalue())
     # Links are for the mouse: the picture is one image to a screen reader, and the table of trials has the same links for the keyboard.
     svg = svg.replace(' target="_blank">', ' tabindex="-1">')
     return Panel(name, title, alt, svg, bitmap.getvalue())
+
+
+def hover_id(text: str) -> str:
+    """For `set_gid`: `save` makes it a text that a browser shows over the artist. Hexadecimal, so that no quoting stands in between."""
+    return f"hover-{text.encode().hex()}"
+
+
+def _read_hover(code: str) -> str:
+    return html.escape(bytes.fromhex(code).decode(), quote=False)
 
 
 def hover(axes: Axes, points: Sequence[HoverPoint]) -> None:
@@ -127,7 +135,7 @@ def hover(axes: Axes, points: Sequence[HoverPoint]) -> None:
     """
     for point in points if len(points) <= MOST_HOVERS else ():
         (line,) = axes.plot([point.x], [point.y], linestyle="none", marker="o", markersize=12, color=INK, alpha=0.0, zorder=9)
-        line.set_gid(HOVER + point.text)
+        line.set_gid(hover_id(point.text))
         line.set_url(f"#trial-{point.trial}" if point.trial else None)
 
 

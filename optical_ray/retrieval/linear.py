@@ -39,10 +39,6 @@ class LinearIntervals:
         ends = np.cumsum([len(ids) for ids in relevant.values()])[:-1]
         self._clusters = {name: _Clusters(place_Q) for name, place_Q in zip(relevant, np.split(place_all, ends), strict=True)}
 
-    def count_sentences(self, languages: Sequence[str]) -> int:
-        """Different sentences that these languages ask for together: U."""
-        return len(np.unique(np.concatenate([self._clusters[name].places_S for name in languages])))
-
     def means(self, values: Mapping[str, Floats], groups: Sequence[Sequence[str]]) -> Floats:
         """Mean over each group's languages of the mean over their queries, with bounds.
 
@@ -51,8 +47,14 @@ class LinearIntervals:
             groups: Languages of each.
 
         Returns:
-            float64 [len(groups), 3, M]: estimate, low, high. A single sentence has no spread: its bounds are the estimate.
+            float64 [len(groups), 3, M]: estimate, low, high. Where all outcomes are one, there is no width, which is no certainty.
+
+        Raises:
+            ValueError: a value is not finite; the language is named.
         """
+        for name in self._clusters:
+            if not np.isfinite(values[name]).all():
+                raise ValueError(f"{name}: a value that is not finite; expected all values finite")
         means: dict[str, Floats] = {name: np.asarray(values[name], dtype=np.float64).mean(0) for name in self._clusters}
         parts = {name: own.residuals(values[name], means[name]) for name, own in self._clusters.items()}
         found = np.empty((len(groups), 3, len(next(iter(means.values())))))

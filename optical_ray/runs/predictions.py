@@ -37,15 +37,18 @@ class Prediction:
     """Of `alike`: the largest difference that does not matter, in Success@1."""
 
     def __post_init__(self) -> None:
+        where = f"prediction about {self.arm!r} and {self.than!r}"
+        if not isinstance(self.arm, str) or not isinstance(self.than, str):
+            raise ConfigError(f"{where}: expected the names of two arms, or of one and of {', '.join(REFERENCES)}")
         for name, allowed in (("direction", get_args(Direction)), ("languages", get_args(Group))):
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{self}: {name}={getattr(self, name)!r}; expected {' or '.join(allowed)}")
+                raise ConfigError(f"{where}: {name}={getattr(self, name)!r}; expected {' or '.join(allowed)}")
         if not isinstance(self.within, int | float) or not 0 < self.within < 1:
-            raise ConfigError(f"{self}: within={self.within!r}; expected a difference of Success@1 between 0 and 1")
+            raise ConfigError(f"{where}: within={self.within!r}; expected a difference of Success@1 between 0 and 1")
         if self.than == FEWER_LANGUAGES and self.languages != "in training":
-            raise ConfigError(f"{self}: {FEWER_LANGUAGES} is judged on the languages that every set holds; leave languages out")
+            raise ConfigError(f"{where}: {FEWER_LANGUAGES} is judged on the languages that every set holds; leave languages out")
         if self.than == self.arm:
-            raise ConfigError(f"{self}: {self.arm} against itself")
+            raise ConfigError(f"{where}: {self.arm} against itself")
 
     def check_arms(self, arms: frozenset[str], where: str) -> None:
         """Against the arms of a sweep's grid.

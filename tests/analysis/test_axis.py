@@ -1,11 +1,13 @@
 """A sweep over pre-training languages: k counts those, its sentences and figures say so, and no pre-training stands beside it."""
 
+import shutil
+
 import pytest
 
 from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.answer import answer
-from optical_ray.analysis.compare import MORE_LANGUAGES, PRETRAINED
-from optical_ray.analysis.design import title_trial, varying_fields
+from optical_ray.analysis.compare import MORE_LANGUAGES, PRETRAINED, name_cell
+from optical_ray.analysis.design import Cell, title_trial, varying_fields
 from optical_ray.analysis.figures import draw_k
 from optical_ray.analysis.load import BITEXT, PRETRAINING, load_run
 from optical_ray.retrieval.intervals import QueryBootstrap
@@ -69,4 +71,32 @@ def test_more_languages_and_no_pretraining_are_two_questions(pretrained):
 def test_the_figure_has_a_place_for_no_pretraining_and_no_panel_twice(pretrained):
     panels = draw_k(pretrained)
     assert [panel.name for panel in panels] == ["k-smallest", "k-unseen"]  # every k distils the same languages
-    assert "at k = 0" in panels[0].alt
+    assert "OT: 0.520 (no pre-training)" in panels[0].alt
+
+
+def test_an_unreadable_recipe_is_no_reason_to_count_something_else(planted_run, tmp_path):
+    shutil.copytree(planted_run, tmp_path / "run")
+    next(RunFolder(tmp_path / "run").trials()).recipe.write_text("{broken")
+    assert {trial.axis for trial in load_run(tmp_path / "run").trials} == {BITEXT}
+
+
+def test_while_only_trials_without_pretraining_have_finished_nothing_is_compared_with_itself(pretrained, tmp_path):
+    shutil.copytree(pretrained.run.path, tmp_path / "run")
+    for trial in pretrained.run.trials:
+        if trial.k:
+            folder = RunFolder(tmp_path / "run").trial(trial.trial_id)
+            folder.write_status(folder.read_status().model_copy(update={"state": "running"}))
+    begun = analyse(load_run(tmp_path / "run"), QueryBootstrap(200))
+    assert not [row for row in begun.comparisons if row.kind == PRETRAINED]
+    assert any(sentence.startswith("Without pre-training, in mean Success@1") for sentence in answer(begun))
+
+
+def test_no_pretraining_is_found_by_the_settings_that_it_has():
+    def cell(k, **extras):
+        return Cell("OT", tuple(extras.items()), k, ())
+
+    assert (
+        name_cell(cell(0, **{"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}))
+        == "OT, learning_rate 0.1, no pre-training"
+    )
+    assert cell(4, **{"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}).fixed == (("training.learning_rate", 0.1),)

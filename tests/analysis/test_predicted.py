@@ -1,5 +1,6 @@
 """Predictions: what may be predicted, how the rows judge it, what the report says of it."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,20 @@ def test_the_page_shows_each_with_the_difference_that_judged_it(predicted):
     assert table.rows[6][0].text == "OT sideways contrastive"
 
 
+def test_while_the_grid_is_not_whole_nothing_is_judged(predicted, tmp_path):
+    shutil.copytree(predicted.run.path, tmp_path / "run")
+    trial = next(trial for trial in predicted.run.trials if (trial.arm, trial.k) == ("OT", 16))
+    folder = RunFolder(tmp_path / "run").trial(trial.trial_id)
+    status = folder.read_status()
+    folder.write_status(status.model_copy(update={"state": "running"}))
+    begun = analyse(load_run(tmp_path / "run"), QueryBootstrap(200))
+    assert {one.verdict for one in begun.predictions[:6]} == {"open"}
+    folder.write_status(status.model_copy(update={"state": "failed"}))
+    failed = analyse(load_run(tmp_path / "run"), QueryBootstrap(200))
+    # k = 4 does not stand in for the largest k that was planned.
+    assert [one.verdict for one in failed.predictions] == ["not measured"] * 2 + ["undecided", "met", "met", *["not measured"] * 2]
+
+
 def test_a_run_without_predictions_says_nothing_of_any(planted_analysis):
     assert planted_analysis.predictions == () and "predictions" not in build_page(planted_analysis, {}).tables
     assert not [sentence for sentence in answer(planted_analysis) if "prediction" in sentence]
@@ -86,6 +101,9 @@ def test_one_setting_that_contradicts_is_enough_and_all_must_meet(predicted):
         ({"than": "OT"}, "against itself"),
         ({"than": "fewer languages", "languages": "unseen"}, "leave languages out"),
         ({"direction": "alike", "within": 0}, "between 0 and 1"),
+        ({"direction": "alike", "within": "2 points"}, "within='2 points'; expected a difference"),
+        ({"direction": "alike", "within": None}, "within=None; expected a difference"),
+        ({"than": None}, "expected the names of two arms"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(fields, said):

@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from optical_ray.analysis.analyse import analyse
+from optical_ray.analysis.answer import caveats
 from optical_ray.analysis.design import shows_test, spread_trials
 from optical_ray.analysis.figures import draw_k, draw_languages, draw_search, draw_training
 from optical_ray.analysis.load import load_run
 from optical_ray.analysis.markdown import escape
 from optical_ray.analysis.page import build_page
 from optical_ray.analysis.report import escape_csv, write_report
-from optical_ray.analysis.style import CSS_NAMES
+from optical_ray.analysis.style import CSS_NAMES, HoverPoint, hover, new_axes, save, style
 from optical_ray.analysis.summary import SMALLEST, SUMMARY, summary_rows
 from optical_ray.analysis.table import render_table
 from optical_ray.errors import RunFolderError
@@ -149,6 +150,26 @@ def test_points_show_their_values_and_lead_to_their_trials(planted_report, plant
     assert f"<title>contrastive, k = 4: {point.interval.estimate:.3f} [" in figures
     assert "<a " not in (planted_report / "loss-transport.svg").read_text(), "alone, a picture has no section to lead to"
     assert "<title>" in (planted_report / "loss-transport.svg").read_text()
+
+
+def test_a_text_over_a_point_may_hold_anything():
+    with style():
+        figure, axes = new_axes()
+        hover(axes, [HoverPoint(1.0, 2.0, 'a "quoted" <i> & more', "abc")])
+        panel = save(figure, "name", "title", "alt")
+    assert '<g><title>a "quoted" &lt;i&gt; &amp; more</title>' in panel.inline and "hover-" not in panel.svg
+    assert '<a href="#trial-abc" tabindex="-1">' in panel.inline and "<a " not in panel.standalone
+
+
+def test_trials_in_trouble_are_counted_beyond_the_first(tmp_path, sweep_writer, quick_analysis, monkeypatch):
+    monkeypatch.setattr("optical_ray.analysis.answer.MOST_NAMED", 1)
+    path = sweep_writer(tmp_path / "run", sizes=(1, 2), arms=("OT",), searches=0, queries=20, languages=("fr", "sw"))
+    for trial in RunFolder(path).trials():
+        trial.plan.write_text("{")
+        trial.metrics.write_text("{}\n")
+    notes = caveats(quick_analysis(path))
+    assert sum("plan.json: cannot be read" in note and "; metrics.jsonl: cannot be read" in note for note in notes) == 1
+    assert "And 2 further trials with files that have problems: see trials.csv." in notes
 
 
 def test_a_run_of_more_trials_than_a_page_can_show_shows_the_best(planted_run, monkeypatch, tmp_path):

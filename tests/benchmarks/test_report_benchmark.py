@@ -16,7 +16,7 @@ def test_a_generated_run_is_one_that_the_report_reads_whole(tmp_path):
     assert (len(run.trials), run.num_rows) == (76, rows) == (76, 76 * 2 * len(POOL) * len(SYSTEMS))
     assert not [problem for trial in run.trials for problem in trial.problems]
     analysis = analyse(run, QueryBootstrap(50))
-    assert [(part.kind, len(part.trials)) for part in analysis.parts] == [("grid", 36), ("search", 40)]
+    assert [(part.kind, len(part.trials)) for part in analysis.parts] == [("grid", 38), ("search", 38)]
     assert {cell.arm for cell in analysis.cells} == {"OT", "OT + contrastive", "contrastive"}
 
 

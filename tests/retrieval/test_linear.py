@@ -20,7 +20,6 @@ def test_the_same_queries_in_two_languages_weigh_as_one():
     intervals = LinearIntervals(relevant)
     alone, both = intervals.means({"ha": values, "sw": values}, [("ha",), ("ha", "sw")])
     assert both == pytest.approx(alone)
-    assert intervals.count_sentences(("ha", "sw")) == 30
     apart = LinearIntervals(relevant | {"sw": np.arange(30, 60).astype(str)}).means({"ha": values, "sw": values}, [("ha", "sw")])[0]
     assert ((apart[2] - apart[1]) < 0.75 * (both[2] - both[1])).all()
 
@@ -47,3 +46,8 @@ def test_a_single_sentence_has_no_spread():
 def test_no_query_is_refused(relevant):
     with pytest.raises(ValueError, match="at least one query"):
         LinearIntervals(relevant)
+
+
+def test_what_is_no_number_is_refused_by_name():
+    with pytest.raises(ValueError, match="sw: a value that is not finite"):
+        LinearIntervals({"sw": np.array(["a", "b"])}).means({"sw": np.array([[0.0], [np.nan]])}, [("sw",)])
