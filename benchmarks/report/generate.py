@@ -40,7 +40,7 @@ def generate(path: Path, trials: int, queries: int) -> int:
     Returns:
         The number of per-query rows of all trials.
     """
-    seeds = max(1, trials // 2 // (len(ARMS) * len(SIZES) * len(LEARNING_RATES)))
+    seeds = math.ceil(trials // 2 / (len(ARMS) * len(SIZES) * len(LEARNING_RATES)))
     base = Recipe().override({"languages.pool": list(POOL), "training.max_steps": STEPS, "evaluation.scorer": "maxsim"})
     grid = [
         base.override({**arm, "languages.size": k, "training.learning_rate": rate, "seed": seed})

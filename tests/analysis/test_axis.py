@@ -95,8 +95,6 @@ def test_no_pretraining_is_found_by_the_settings_that_it_has():
     def cell(k, **extras):
         return Cell("OT", tuple(extras.items()), k, ())
 
-    assert (
-        name_cell(cell(0, **{"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}))
-        == "OT, learning_rate 0.1, no pre-training"
-    )
+    settings = {"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}
+    assert name_cell(cell(0, **settings)) == "OT, learning_rate 0.1, no pre-training"
     assert cell(4, **{"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}).fixed == (("training.learning_rate", 0.1),)

@@ -113,11 +113,8 @@ def test_a_value_that_is_no_number_is_named_and_its_trial_left_out(small_run):
 
     trial = first_trial(small_run)
     rows = pq.read_table(trial.queries)
-    values = rows["AP"].to_pylist()
-    pq.write_table(
-        rows.set_column(rows.column_names.index("AP"), rows.schema.field("AP"), [pa.array([float("nan"), *values[1:]], pa.float32())]),
-        trial.queries,
-    )
+    values = pa.array([float("nan"), *rows["AP"].to_pylist()[1:]], pa.float32())
+    pq.write_table(rows.set_column(rows.column_names.index("AP"), rows.schema.field("AP"), [values]), trial.queries)
     run = load_run(small_run)
     said = "queries.parquet: left out, since AP of 1 rows is not a number: the file is damaged"
     assert run.by_id[trial.trial_id].problems == (said,) and trial.trial_id not in run.outcomes
