@@ -26,8 +26,8 @@ Members = tuple[str, ...]
 Method = Literal["bootstrap", "linear"]
 BOOTSTRAP: Method = "bootstrap"
 LINEAR: Method = "linear"
-MOST_BOOTSTRAPPED = 200
-"""Trials. A bootstrap of every average takes about a third of a second for each; curves and comparisons, which are few, keep theirs."""
+MOST_BOOTSTRAPPED = 100
+"""Trials. A bootstrap of every average takes a tenth to a half of a second for each; curves and comparisons, which are few, keep theirs."""
 
 SUMMARY = pa.schema(
     [
