@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from optical_ray.analysis.report import write_report
+from optical_ray.errors import OpticalError
 
 WIDTH, HEIGHT = 1280, 1180
 COLOURS = 64  # enough for text and lines on paper; a quarter of the bytes
@@ -28,7 +29,10 @@ def main() -> None:
     if program is None:
         parser.error("no Chromium on PATH; on Debian: apt-get install chromium, or name one with OPTICAL_CHROMIUM")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        page = write_report(given.run, folder)
+        try:
+            page = write_report(given.run, folder)
+        except OpticalError as error:
+            parser.error(str(error))
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"] if os.geteuid() == 0 else []
         browser = driver.chromium.launch(executable_path=program, args=arguments)
         view = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light").new_page()

@@ -330,9 +330,11 @@ def _span(counts: Sequence[int]) -> str:
 
 
 def _line_of(k: int | None, sizes: Sequence[int]) -> str:
-    """The largest k is drawn solid, smaller ones more and more broken."""
+    """The largest k is drawn solid, smaller ones more and more broken; no pre-training has a line of its own."""
     if k not in sizes:
         return "-"
+    if k == 0:
+        return LINE_STYLES[-1]
     return LINE_STYLES[max(0, 2 - (len(sizes) - 1 - sizes.index(k)))]
 
 

@@ -47,12 +47,11 @@ def write_joined(run: Run, parts: tuple[PartView, ...], chosen: frozenset[str], 
     count, waiting = 0, []
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for trial in run.trials:
-            file = RunFolder(run.path).trial(trial.trial_id).queries
-            if trial.finished and file.is_file():
+            if trial.trial_id in run.outcomes:  # those that are left out have their problems named
                 try:
-                    rows = read_query_rows(file)
+                    rows = read_query_rows(RunFolder(run.path).trial(trial.trial_id).queries)
                 except RunFolderError:
-                    continue  # the trial's own problems say so already
+                    continue  # it has gone since the run was loaded
                 waiting.append(_join(trial, part_of.get(trial.trial_id, ""), trial.trial_id in chosen, rows, schema))
                 count += rows.num_rows
                 if sum(table.num_rows for table in waiting) >= GROUP_ROWS:

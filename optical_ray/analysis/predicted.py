@@ -15,9 +15,8 @@ from optical_ray.retrieval.intervals import QueryBootstrap
 from optical_ray.runs.predictions import Prediction
 
 Verdict = Literal["met", "contradicted", "undecided", "not measured", "open"]
-
-
 ENDED = ("finished", "failed")
+"""States of a grid's trial that nothing changes any more, unless somebody asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

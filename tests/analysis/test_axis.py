@@ -8,7 +8,7 @@ from optical_ray.analysis.analyse import analyse
 from optical_ray.analysis.answer import answer
 from optical_ray.analysis.compare import MORE_LANGUAGES, PRETRAINED, name_cell
 from optical_ray.analysis.design import Cell, title_trial, varying_fields
-from optical_ray.analysis.figures import draw_k
+from optical_ray.analysis.figures import _line_of, draw_k
 from optical_ray.analysis.load import BITEXT, PRETRAINING, load_run
 from optical_ray.retrieval.intervals import QueryBootstrap
 from optical_ray.runs.folder import RunFolder
@@ -98,3 +98,7 @@ def test_no_pretraining_is_found_by_the_settings_that_it_has():
     settings = {"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}
     assert name_cell(cell(0, **settings)) == "OT, learning_rate 0.1, no pre-training"
     assert cell(4, **{"training.learning_rate": 0.1, "pretraining.mixing.budget": "total"}).fixed == (("training.learning_rate", 0.1),)
+
+
+def test_no_pretraining_and_every_k_have_lines_of_their_own():
+    assert len({_line_of(k, [0, 1, 4, 16]) for k in (0, 1, 4, 16)}) == 4

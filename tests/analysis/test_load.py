@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from optical_ray.analysis.load import load_run
+from optical_ray.analysis.report import write_report
 from optical_ray.errors import RunFolderError
 from optical_ray.runs import names
 from optical_ray.runs.folder import RunFolder
@@ -118,6 +119,8 @@ def test_a_value_that_is_no_number_is_named_and_its_trial_left_out(small_run):
     run = load_run(small_run)
     said = "queries.parquet: left out, since AP of 1 rows is not a number: the file is damaged"
     assert run.by_id[trial.trial_id].problems == (said,) and trial.trial_id not in run.outcomes
+    write_report(run.path, small_run / "out")
+    assert trial.trial_id not in set(pq.read_table(small_run / "out" / "rows.parquet")["trial_id"].to_pylist())
 
 
 def test_test_rows_of_a_trial_that_has_not_finished_do_not_count(small_run):
