@@ -26,13 +26,14 @@ Plan = dict[str, Any]
 
 def run_ours(plan: Plan) -> None:
     from optical_ray.orchestration.session import ray_session
-    from optical_ray.orchestration.tune import run_sweep
     from optical_ray.sweep import GridPart, Sweep
 
     base, concurrent = Recipe.parse(plan["recipe"], "plan"), plan["concurrent"]
     parts, resources = (GridPart("grid", {"seed": tuple(plan["seeds"])}),), Resources(workers=plan.get("workers", 1))
     sweep = Sweep("benchmark", "?", "?", base, parts, resources, concurrent_trials=concurrent)
-    with ray_session("local", sweep.resources, concurrent):
+    with ray_session("local", sweep.resources, concurrent, meanwhile=["optical_ray.orchestration.tune"]):
+        from optical_ray.orchestration.tune import run_sweep
+
         outcome = run_sweep(sweep, RunFolder(Path(plan["run"])), Store(Path(plan["store"])))
     assert len(outcome.finished) == len(plan["seeds"]), outcome
 

@@ -29,6 +29,9 @@ LINEAR: Method = "linear"
 MOST_BOOTSTRAPPED = 100
 """Trials. A bootstrap of every average takes a tenth to a half of a second for each; curves and comparisons, which are few, keep theirs."""
 
+TOGETHER = 16
+"""Trials whose averages are taken in one product, where they were asked the same."""
+
 SUMMARY = pa.schema(
     [
         pa.field("trial_id", pa.string(), nullable=False),
@@ -95,8 +98,8 @@ def summarise_trials(sources: Sources, parts: Iterable[PartView], bootstrap: Que
     part_of = {trial.trial_id: part.name for part in found_parts for trial in part.trials}
     trials = [trial for trial in sources.run.trials if sources.index.get(trial.trial_id)]
     method: Method = LINEAR if len(trials) > MOST_BOOTSTRAPPED else BOOTSTRAP
+    alike: dict[Any, list[Trial]] = {}
     plans: dict[Any, _Plan] = {}
-    tables = []
     for trial in trials:
         found, trained = sources.index[trial.trial_id], trial.languages or frozenset()
         seen = {name: trial.saw_in_pretraining(name) for languages in found.values() for name in languages}
@@ -105,8 +108,15 @@ def summarise_trials(sources: Sources, parts: Iterable[PartView], bootstrap: Que
         key = (asked, trained, tuple(sorted(seen.items())))
         if key not in plans:
             plans[key] = _Plan(found, trained, smallest, seen, method, bootstrap)
-        tables.append(plans[key].fill(trial, part_of.get(trial.trial_id, ""), found))
-    return pa.concat_tables(tables) if tables else SUMMARY.empty_table()
+        alike.setdefault(key, []).append(trial)
+    tables: dict[str, pa.Table] = {}
+    for key, own in alike.items():
+        for start in range(0, len(own), TOGETHER):
+            together = own[start : start + TOGETHER]
+            numbers = plans[key].numbers([sources.index[trial.trial_id] for trial in together])
+            for trial, bounds in zip(together, numbers, strict=True):
+                tables[trial.trial_id] = plans[key].fill(trial, part_of.get(trial.trial_id, ""), bounds)
+    return pa.concat_tables([tables[trial.trial_id] for trial in trials]) if trials else SUMMARY.empty_table()
 
 
 def summary_rows(table: pa.Table) -> list[SummaryRow]:
@@ -170,12 +180,16 @@ class _Plan:
             for systems in asked_alike(found)
         ]
 
-    def fill(self, trial: Trial, part: str, found: Mapping[System, Languages]) -> pa.Table:
-        """The rows of one trial, schema SUMMARY."""
+    def numbers(self, found: Sequence[Mapping[System, Languages]]) -> list[Floats]:
+        """Estimate, low and high of the rows of each trial, [3, rows]."""
         numbers: dict[tuple[System, Members], Floats] = {}
         for alike in self._alike:
             numbers |= alike.numbers(found)
-        estimate, low, high = np.concatenate([numbers[key] for key in self._order], axis=1)
+        return list(np.concatenate([numbers[key] for key in self._order], axis=2))
+
+    def fill(self, trial: Trial, part: str, bounds: Floats) -> pa.Table:
+        """The rows of one trial, schema SUMMARY, from its `numbers`."""
+        estimate, low, high = bounds
         seed = trial.fields.get("seed")
         own = {"trial_id": trial.trial_id, "part": part, "arm": trial.arm, "k": trial.k, "seed": seed if isinstance(seed, int) else None}
         repeated = {name: pa.repeat(pa.scalar(value, SUMMARY.field(name).type), self._num_rows) for name, value in own.items()}
@@ -194,16 +208,18 @@ class _Alike:
         self._bootstrap = bootstrap
         self._linear = LinearIntervals(self._relevant, bootstrap.confidence) if method == LINEAR else None
 
-    def numbers(self, found: Mapping[System, Languages]) -> dict[tuple[System, Members], Floats]:
-        """Estimate, low and high of MEASURES, [3, M], by system and languages."""
-        values = {name: np.concatenate([found[system][name].values_QM for system in self._systems], axis=1) for name in self._names}
+    def numbers(self, found: Sequence[Mapping[System, Languages]]) -> dict[tuple[System, Members], Floats]:
+        """Estimate, low and high of MEASURES for each of T trials, [T, 3, M], by system and languages."""
+        values = {
+            name: np.concatenate([own[system][name].values_QM for own in found for system in self._systems], axis=1) for name in self._names
+        }
         if self._linear is not None:
             bounds = np.clip(self._linear.means(values, self._groups), 0.0, 1.0)  # every measure is a share
         else:
             bounds = np.stack([self._resample(values, members) for members in self._groups])
-        width = len(MEASURES)
+        by_trial = bounds.reshape(len(self._groups), 3, len(found), len(self._systems), len(MEASURES)).transpose(0, 3, 2, 1, 4)
         return {
-            (system, members): bounds[row, :, width * place : width * (place + 1)]
+            (system, members): by_trial[row, place]
             for row, members in enumerate(self._groups)
             for place, system in enumerate(self._systems)
         }

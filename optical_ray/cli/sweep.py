@@ -14,13 +14,15 @@ from pathlib import Path
 
 from optical_ray.artifacts import Store
 from optical_ray.cli.progress import SweepView, make_console, minutes, status_line
-from optical_ray.cli.report import print_report
 from optical_ray.cli.resume import check_begun, choose_trials, describe_end, write_record
 from optical_ray.config import dotted_changes, parse_override
 from optical_ray.errors import ConfigError, OpticalError
 from optical_ray.runs.folder import RunFolder
 from optical_ray.space import Conditional
 from optical_ray.sweep import Choice, Part, SearchPart, Sweep
+
+NEEDED = ("optical_ray.cli.start", "optical_ray.orchestration.tune")
+"""What a sweep imports while Ray starts."""
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -107,21 +109,25 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     command = shlex.join(["optical", "sweep", file, *options.overrides, *_same_options(options)])
     if (end := describe_end(run, chosen, options.retry_failed)) is not None:
         console.print(end, soft_wrap=True, highlight=False)
-        print_report(run.path)
+        _print_report(run)
         return 1 if "failed" in end else 0
     check_begun(sweep, chosen, run, options, command)
-    from optical_ray.cli.start import check_start, keep_best_students, prepare_shared
     from optical_ray.orchestration.session import ray_session
-    from optical_ray.orchestration.trackers import make_trackers
-    from optical_ray.orchestration.tune import run_sweep
 
-    trackers = make_trackers(run.path.name, options.wandb, options.mlflow)
+    trackers = []
+    if options.wandb or options.mlflow:
+        from optical_ray.orchestration.trackers import make_trackers
+
+        trackers = make_trackers(run.path.name, options.wandb, options.mlflow)
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
-    session_of = ray_session(options.address, chosen.resources, concurrent, chosen.num_trials, options.wait, tell)
+    session_of = ray_session(options.address, chosen.resources, concurrent, chosen.num_trials, options.wait, tell, NEEDED)
     with store.in_use(), session_of as session:
+        from optical_ray.cli.start import check_start, keep_best_students, prepare_shared
+        from optical_ray.orchestration.tune import run_sweep
+
         tell(f"{sweep.question}\n{chosen.num_trials} trials, {session.trials} at a time, in {run.path}")
         if session.notice:
             console.print(session.notice, soft_wrap=True)
@@ -138,7 +144,7 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
                 progress=keep_best_students(run, options.keep_best, view.show),
                 trackers=trackers,
             )
-    print_report(run.path)
+    _print_report(run)
     console.print(f"Trials took {minutes(outcome.seconds)}.")
     if outcome.pruned:
         console.print(f"{len(outcome.pruned)} trials were stopped early by their scheduler.", soft_wrap=True)
@@ -156,6 +162,12 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     if outcome.interrupted:
         return 130
     return 1 if outcome.failed or outcome.unfinished else 0
+
+
+def _print_report(run: RunFolder) -> None:
+    from optical_ray.cli.report import print_report
+
+    print_report(run.path)
 
 
 def _same_options(options: argparse.Namespace) -> list[str]:

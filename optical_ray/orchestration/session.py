@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,7 @@ def ray_session(
     most: int | None = None,
     wait_seconds: float | None = None,
     tell: Callable[[str], None] | None = None,
+    meanwhile: Sequence[str] = (),
 ) -> Iterator[Session]:
     """Join or start the cluster for a command; at the end shut down only what was started here.
 
@@ -127,6 +130,7 @@ def ray_session(
         wait_seconds: How long to wait for a cluster of others to have room for the trials (for one, where `trials` is None); 0: refuse at
             once, and point to `--wait`; None: refuse at once, the command cannot wait.
         tell: Told in one line what is waited for.
+        meanwhile: Modules that the command needs next, imported while the cluster starts.
 
     Raises:
         ConfigError: the address is not one.
@@ -146,10 +150,10 @@ def ray_session(
     try:
         waited = 0.0
         if chosen.value == "local":
-            logs: Path | None = _start_private(resources, trials, most)
+            logs: Path | None = _start_private(resources, trials, most, meanwhile)
         else:
             logs = None
-            _connect(chosen)
+            _connect(chosen, meanwhile)
             waited = await_room(resources, trials or 1, wait_seconds or 0.0, tell)
         # Ray prints some messages of a raylet (a worker died, with its whole traceback) whatever log_to_driver says.
         ray._private.worker._worker_logs_enabled = False
@@ -159,20 +163,41 @@ def ray_session(
         ray._private.worker._worker_logs_enabled = True
 
 
-def _start_private(resources: Resources, trials: int | None, most: int | None) -> Path:
+@contextlib.contextmanager
+def _importing(modules: Sequence[str]) -> Iterator[None]:
+    """Import them in a thread: a start of Ray is 8 s of waiting for its processes, and torch and Tune are 10 s of work.
+
+    What cannot be imported is left to whoever imports it next, and so told where it is needed.
+    """
+
+    def work() -> None:
+        for name in modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    thread = threading.Thread(target=work, name="import", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()  # an interpreter that ends in the middle of an import may crash
+
+
+def _start_private(resources: Resources, trials: int | None, most: int | None, meanwhile: Sequence[str]) -> Path:
     cores = os.cpu_count() or 1
     if trials is None:  # without sharing cores, which only a number that was asked for does
         trials = _at_most(most, resources.trials_on(cores))
     check_cores(resources, trials, cores)
     # Train's watchdog, which frees the workers of a dead run, asks the dashboard's process whether the run lives (and fills the logs with
     # complaints when there is none); trials of one worker need no dashboard, and 60 MB less without it.
-    context = _start_node(
-        num_cpus=max(cores, -int(-required_cpus(resources, trials) // 1)),
-        include_dashboard=resources.workers > 1,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _importing(meanwhile):
+        context = _start_node(
+            num_cpus=max(cores, -int(-required_cpus(resources, trials) // 1)),
+            include_dashboard=resources.workers > 1,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     return Path(context.address_info["session_dir"]) / "logs"
 
 
@@ -192,7 +217,7 @@ def _start_node(**options: Any) -> Any:
     )
 
 
-def _connect(chosen: Address) -> None:
+def _connect(chosen: Address, meanwhile: Sequence[str]) -> None:
     where = f"{chosen.source} {chosen.value}"
     found = ray._private.services.find_bootstrap_address(None) if chosen.value == "auto" else None
     address = found or chosen.value
@@ -204,7 +229,8 @@ def _connect(chosen: Address) -> None:
             raise ResourceError(f"{where}: nothing answers there ({error}); check the address, or use --address local") from None
         _agree_on_token(address, where)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _importing(meanwhile):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ResourceError(

@@ -15,11 +15,13 @@ R resamples, Q queries of one language, S relevant sentences of one language, U 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 Floats = npt.NDArray[np.floating]
 Strings = npt.NDArray[np.str_]
@@ -27,8 +29,7 @@ Strings = npt.NDArray[np.str_]
 RESAMPLES = 10_000
 CACHE_BYTES = 128 * 2**20  # counts of 310 sentences in 10,000 resamples take 12 MB; what does not fit is drawn again
 CHUNK_BYTES = 2**20  # of drawn indices: they stay in the processor's cache, and 310 sentences take 20 ms
-SMALL_PRODUCT = 2**18  # multiply-adds up to which OpenBLAS keeps to one thread; waiting for a second, busy core cost a factor of 3 to 7
-LEAST_COLUMNS = 32  # resamples per product, also where that exceeds SMALL_PRODUCT: narrower products are slower than waiting
+BLOCK = 2**18  # resampled values of one product: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +141,27 @@ class QueryBootstrap:
         return self._percentiles(means_M, self._resample(samples, num_sentences))
 
     def _resample(self, samples: Sequence[_Sample], num_sentences: int) -> Floats:
-        """Means over languages of R resamples, float64 [M, R]."""
+        """Means over languages of R resamples, float64 [M, R].
+
+        On one thread of BLAS: the products are small, and OpenBLAS waits for a second core by spinning. Where that core was busy a report
+        of 18 trials took 327 s instead of 35.
+        """
         num_rows = len(samples[0].sums_CS)
-        columns = max(LEAST_COLUMNS, SMALL_PRODUCT // max(sample.sums_CS.size for sample in samples))
+        columns = max(1, BLOCK // num_rows)
         totals_MR = np.zeros((num_rows - 1, self.resamples))
         present_R = np.zeros(self.resamples)
         start = 0
-        for counts_UR in self._counts(num_sentences):
-            for inside in range(0, counts_UR.shape[1], columns):
-                block_UR = counts_UR[:, inside : inside + columns]
-                block = slice(start + inside, start + inside + block_UR.shape[1])
-                for sample in samples:
-                    sums_CR = (sample.sums_CS @ block_UR[sample.places_S]).astype(np.float64)
-                    weights_R = sums_CR[-1]
-                    totals_MR[:, block] += sums_CR[:-1] / np.maximum(weights_R, 1.0)  # not drawn: 0 / 1
-                    present_R[block] += weights_R > 0
-            start += counts_UR.shape[1]
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            for counts_UR in self._counts(num_sentences):
+                for inside in range(0, counts_UR.shape[1], columns):
+                    block_UR = counts_UR[:, inside : inside + columns]
+                    block = slice(start + inside, start + inside + block_UR.shape[1])
+                    for sample in samples:
+                        sums_CR = (sample.sums_CS @ block_UR[sample.places_S]).astype(np.float64)
+                        weights_R = sums_CR[-1]
+                        totals_MR[:, block] += sums_CR[:-1] / np.maximum(weights_R, 1.0)  # not drawn: 0 / 1
+                        present_R[block] += weights_R > 0
+                start += counts_UR.shape[1]
         return np.asarray(totals_MR / present_R)
 
     def _counts(self, num_sentences: int) -> Iterator[Floats]:
@@ -197,6 +203,12 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, (len(p_values) - rank) * p_values[index])
         adjusted[index] = min(1.0, running)
     return adjusted
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Those of this process; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,3 +231,16 @@ def test_beyond_so_many_trials_averages_have_linear_intervals_near_those_of_the_
     means = (linear.group != LANGUAGE) & (linear.measure == "Success@1") & (resampled.low > 0.05) & (resampled.high < 0.95)
     widths = (linear.high - linear.low)[means] / (resampled.high - resampled.low)[means]
     assert means.sum() > 100 and widths.min() > 0.9 and widths.max() < 1.15
+
+
+@pytest.mark.parametrize("most_bootstrapped", [13, 100], ids=["linear", "bootstrap"])
+def test_averages_do_not_depend_on_how_many_trials_are_taken_together(planted_run, monkeypatch, most_bootstrapped):
+    monkeypatch.setattr("optical_ray.analysis.summary.MOST_BOOTSTRAPPED", most_bootstrapped)
+    run, bootstrap = load_run(planted_run), QueryBootstrap(resamples=500)
+    together = summarise(run, bootstrap)
+    monkeypatch.setattr("optical_ray.analysis.summary.TOGETHER", 1)
+    alone = summarise(run, bootstrap)
+    numbers = ["estimate", "low", "high"]
+    assert together.drop_columns(numbers).equals(alone.drop_columns(numbers))
+    for name in numbers:
+        assert together[name].to_numpy() == pytest.approx(alone[name].to_numpy(), abs=1e-6)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import ray
@@ -121,6 +123,42 @@ def test_too_many_trials_for_this_machine_are_refused_before_a_process_is_starte
         pass
 
 
+def test_what_a_command_needs_next_is_imported_while_ray_starts(outside, tmp_path):
+    (tmp_path / "needed_next.py").write_text("import ray.no_such_module_at_all\n")
+    (tmp_path / "needed_too.py").write_text("import threading\nTHREAD = threading.current_thread()\n")
+    outside.syspath_prepend(tmp_path)
+    started = threading.Event()
+
+    def init(**kwargs):
+        assert wait_until(lambda: hasattr(sys.modules.get("needed_too"), "THREAD")), "not imported while Ray starts"
+        started.set()
+        raise ConnectionError("enough")
+
+    outside.setattr(ray, "init", init)
+    with pytest.raises(ResourceError, match="enough"), ray_session("auto", Resources(), meanwhile=["needed_next", "needed_too"]):
+        pass
+    assert started.is_set()
+    assert sys.modules["needed_too"].THREAD is not threading.main_thread()
+    assert "needed_next" not in sys.modules, "whoever needs it is told why it cannot be had"
+
+
+def test_a_refusal_does_not_wait_for_what_would_be_imported(outside, tmp_path):
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(60)\n")
+    outside.syspath_prepend(tmp_path)
+    outside.setattr(session_module.os, "cpu_count", lambda: 2)
+    for address, trials, refusal in (("local", 64, "has 2 cores"), ("127.0.0.1:1", 1, "nothing answers there")):
+        with pytest.raises(ResourceError, match=refusal), ray_session(address, Resources(), trials, meanwhile=["slow_to_import"]):
+            pass
+    assert "slow_to_import" not in sys.modules
+
+
+def wait_until(found, seconds=10.0):
+    ends = time.monotonic() + seconds
+    while not found() and time.monotonic() < ends:
+        time.sleep(0.01)
+    return found()
+
+
 @pytest.mark.parametrize(("mode", "asks"), [("token", True), ("disabled", False)])
 def test_a_cluster_asks_for_a_token_or_does_not(mode, asks, monkeypatch):
     script = "from ray.cluster_utils import Cluster; c = Cluster(True, head_node_args={'num_cpus': 1, 'include_dashboard': False}); "
@@ -156,7 +194,7 @@ def test_a_refusal_of_ray_is_one_line_and_no_cpus_are_asked_of_a_cluster_of_othe
 def test_a_running_cluster_is_pointed_out_only_when_local_was_the_default(outside, option, told):
     outside.delenv("RAY_ADDRESS")
     outside.setattr(session_module, "_running_cluster", lambda: "10.0.0.1:6379")
-    outside.setattr(session_module, "_start_private", lambda resources, trials, most: None)
+    outside.setattr(session_module, "_start_private", lambda resources, trials, most, meanwhile: None)
     outside.setattr(session_module, "_join", lambda resources, trials, most, logs, notice, waited, may_wait: notice)
     with ray_session(option, Resources()) as notice:
         assert (notice is not None) == told
