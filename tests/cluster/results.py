@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from optical_ray.runs.folder import RunFolder
@@ -12,13 +11,15 @@ NUMBERS = ("loss", "valid", "transport")
 
 
 def values(folder: Path) -> dict[str, object]:
-    """Objective, losses and validations of every trial that has finished, by trial id: every digit of them."""
+    """Objective, losses and validations of every trial that has finished, by trial id: every digit of them.
+
+    Of a trial that was interrupted before its first checkpoint, the rows that it wrote again when it began anew.
+    """
     found: dict[str, object] = {}
     for trial in RunFolder(folder).trials():
         status = trial.read_status()
         assert status is not None and status.state == "finished", f"{trial.path}: {status}"
-        lines = [json.loads(line) for line in (trial.path / "metrics.jsonl").read_text().splitlines()]
-        rows = [(line["step"], line["name"], line["value"]) for line in lines if line["name"].split("/")[0] in NUMBERS]
+        rows = [(row.step, row.name, row.value) for row in trial.read_metrics() if row.name.split("/")[0] in NUMBERS]
         assert len(rows) > 10, rows
         found[status.trial_id] = (status.objective, rows)
     assert found
