@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.result import AUTO_RESULT_KEYS, TRAINING_ITERATION
 
 from optical_ray.errors import ConfigError
 from optical_ray.runs.labels import flatten
+
+log = logging.getLogger(__name__)
+
+UPLOAD_SECONDS = 300
+"""How long W&B may take at a sweep's end for what it has not sent yet; the files that it keeps can be sent later (`wandb sync`)."""
 
 
 def make_trackers(sweep_name: str, wandb_project: str | None, mlflow_uri: str | None) -> list[tune.Callback]:
@@ -29,12 +38,12 @@ def make_trackers(sweep_name: str, wandb_project: str | None, mlflow_uri: str | 
         _require("wandb", "--wandb")
         from ray.air.integrations.wandb import WandbLoggerCallback
 
-        found.append(with_recipe(WandbLoggerCallback)(project=wandb_project, group=sweep_name))
+        found.append(adapt(WandbLoggerCallback, "--wandb")(project=wandb_project, group=sweep_name, upload_timeout=UPLOAD_SECONDS))
     if mlflow_uri is not None:
         _require("mlflow", "--mlflow")
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        found.append(with_recipe(MLflowLoggerCallback)(tracking_uri=mlflow_uri, experiment_name=sweep_name))
+        found.append(adapt(MLflowLoggerCallback, "--mlflow")(tracking_uri=mlflow_uri, experiment_name=sweep_name))
     return found
 
 
@@ -43,14 +52,69 @@ def _require(package: str, option: str) -> None:
         raise ConfigError(f"{option}: {package} is not installed; install it with: pip install 'optical-ray[{package}]'")
 
 
-def with_recipe(callback: Any) -> Any:
-    """A tracker's callback that is shown each recipe field as a parameter; Tune's own config holds the recipe as one text, and paths."""
+def adapt(callback: Any, option: str) -> Any:
+    """A tracker's callback that fits a sweep.
 
-    class WithRecipe(callback):  # type: ignore[misc]  # Ray's classes have no types
+    It is shown each recipe field as a parameter (Tune's own config holds the recipe as one text, and paths), numbers by training step and
+    under names that every tracker takes. What it raises once the sweep runs ends the tracker and not the sweep. In the end it closes the
+    trials that SIGINT stopped, which Tune does not tell it of, and for which W&B would wait.
+
+    Args:
+        callback: The class.
+        option: Names it in messages.
+
+    Returns:
+        A class. Its `setup` raises ConfigError where the tracker cannot be reached.
+    """
+
+    class Adapted(callback):  # type: ignore[misc]  # Ray's classes have no types
+        def setup(self, *args: Any, **info: Any) -> None:
+            self._ended, self._open = False, dict[Trial, None]()
+            try:
+                super().setup(*args, **info)
+            except Exception as error:
+                raise ConfigError(f"{option}: {_one_line(error)}; check what it names, or leave it out") from error
+
         def log_trial_start(self, trial: Trial) -> None:
-            super().log_trial_start(_Shown(trial))
+            self._open[trial] = None
+            self._try(super().log_trial_start, _Shown(trial))
 
-    return WithRecipe
+        def log_trial_result(self, iteration: int, trial: Trial, result: Mapping[str, Any]) -> None:
+            self._try(super().log_trial_result, iteration, trial, shown_result(result))
+
+        def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+            self._open.pop(trial, None)
+            self._try(super().log_trial_end, trial, failed)
+
+        def on_experiment_end(self, trials: Sequence[Trial], **info: Any) -> None:
+            for trial in list(self._open):
+                self.log_trial_end(trial, failed=True)
+            self._try(super().on_experiment_end, trials, **info)
+
+        def _try(self, hook: Callable[..., None], *args: Any, **info: Any) -> None:
+            if self._ended:
+                return
+            try:
+                hook(*args, **info)
+            except Exception as error:
+                self._ended = True
+                log.warning("tracker=%s state=ended reason=%r; the sweep goes on, its own files are whole", option, _one_line(error))
+
+    return Adapted
+
+
+def shown_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Our numbers of a report, without Tune's bookkeeping; MLflow refuses names with other characters than these."""
+    found = {
+        re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_")): value
+        for name, value in result.items()
+        if name not in AUTO_RESULT_KEYS and isinstance(value, (bool, int, float, str))
+    }
+    return found | {TRAINING_ITERATION: result.get("step", result.get(TRAINING_ITERATION))}
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')[:300]}"
 
 
 class _Shown:
