@@ -16,6 +16,7 @@ from optical_ray.analysis.compare import (
     AGAINST_MEMORY,
     AGAINST_UNTRAINED,
     BESIDE,
+    GRIDS_SETTING,
     MORE_LANGUAGES,
     OWN_SHARE,
     PRETRAINED,
@@ -23,12 +24,13 @@ from optical_ray.analysis.compare import (
     Comparison,
 )
 from optical_ray.analysis.curves import largest_cells
-from optical_ray.analysis.design import FEW_SEEDS, describe_trial, untrained_trials
-from optical_ray.analysis.load import PRETRAINING
+from optical_ray.analysis.design import FEW_SEEDS, PartView, describe_trial, short, show, untrained_trials
+from optical_ray.analysis.load import PRETRAINING, Trial
 from optical_ray.analysis.phrases import bracket, languages, listing, number, plural, size_of
 from optical_ray.analysis.predicted import Verdict
 from optical_ray.analysis.summary import ALL, UNSEEN
 from optical_ray.runs import names
+from optical_ray.runs.predictions import TRANSLATION_MEMORY
 
 VERDICTS = {
     names.COLLAPSED: "collapsed: the tokens of one sentence point the same way, so its loss and its scores say little about the method",
@@ -46,13 +48,19 @@ def answer(analysis: Analysis) -> list[str]:
     sentences += [*_own_share(analysis), *_search(analysis)]
     sentences += [*_beside(analysis), *_predicted(analysis)]
     finished, planned = count_trials(analysis)
+    stopped = sum(trial.state == "pruned" for trial in analysis.run.trials)
+    count = f"{finished} of {planned} trials finished" + (f", {stopped} stopped early" if stopped else "")
     if not sentences:
-        why = "no trial has finished yet" if finished == 0 else "no grid trial with test queries has finished yet"
+        why = (
+            "no trial has finished yet"
+            if finished == 0
+            else "no trial with test queries, of the grid or chosen by a search, has finished yet"
+        )
         return [f"Nothing can be said so far: {why} ({finished} of {planned} finished)."]
-    if finished == planned:
+    if finished + stopped == planned:
         return sentences
     unfinished = any(part.pending for part in analysis.parts) or any(trial.state in ("pending", "running") for trial in analysis.run.trials)
-    return [f"{'So far' if unfinished else 'Of this sweep'} ({finished} of {planned} trials finished):", *sentences]
+    return [f"{'So far' if unfinished else 'Of this sweep'} ({count}):", *sentences]
 
 
 def count_trials(analysis: Analysis) -> tuple[int, int]:
@@ -170,16 +178,43 @@ def _own_share(analysis: Analysis) -> list[str]:
 
 
 def _search(analysis: Analysis) -> list[str]:
+    rows = _success(analysis, SEARCH)
     sentences = []
-    for row in _success(analysis, SEARCH):
-        if row.second.endswith("the grid's setting"):
+    for part in analysis.parts:
+        own = [row for row in rows if row.first.startswith(f"{part.name}: ")]
+        beside_grid = [row for row in own if row.second.endswith(GRIDS_SETTING)]
+        for row in beside_grid:
             change = row.difference
             lead = f"The setting that the search chose on validation ({row.first.split(': ')[1].split(' ')[0]})"
             if row.direction != "not shown":
                 sentences.append(f"{lead} is {row.direction} the grid's setting on test by {size_of(change)}.")
             else:
                 sentences.append(f"{lead} cannot be told from the grid's setting on test: {bracket(change)}.")
+        if own and not beside_grid and part.best is not None:
+            sentences.append(_chosen(analysis, part, part.best, own))
     return sentences
+
+
+def _chosen(analysis: Analysis, part: PartView, best: Trial, rows: list[Comparison]) -> str:
+    """What a search chose where no trial of a grid stands beside it."""
+    first = rows[0]
+    settings = listing(f"{short(name)} {show(best.fields.get(name))}" for name in part.space)
+    scope = f"all {len(first.languages)} evaluation languages"
+    if first.group != ALL:
+        scope = f"the {plural(len(first.languages), 'language')} in training"
+    test = analysis.success(best, first.group)
+    clauses = []
+    for row in rows:
+        other = f"the {row.second}{'' if row.second == TRANSLATION_MEMORY else ' floor'} ({number(row.second_mean)})"
+        if row.direction == "not shown":
+            clauses.append(f"no difference from {other} could be shown ({bracket(row.difference)})")
+        else:
+            clauses.append(f"{row.direction} {other} by {size_of(row.difference)}")
+    scored = sum(trial.objective is not None for trial in part.trials)
+    return (
+        f"Of {plural(scored, 'searched setting')} validation chose {settings} ({best.trial_id}); on test its mean Success@1 over {scope} "
+        f"is {number(first.first_mean) if test is None else bracket(test)}: {'; '.join(clauses)}."
+    )
 
 
 def _beside(analysis: Analysis) -> list[str]:
@@ -232,11 +267,17 @@ def _unfinished(analysis: Analysis) -> list[str]:
     notes: list[str] = []
     states = Counter(trial.state for trial in analysis.run.trials if not trial.finished)
     states["pending"] += sum(part.pending for part in analysis.parts)
+    stopped = states.pop("pruned", 0)
     counts = [f"{count} {state}" for state, count in sorted(states.items()) if count]
+    finished, planned = count_trials(analysis)
     if counts:
-        finished, planned = count_trials(analysis)
-        verb = "has" if planned - finished == 1 else "have"
-        notes.append(f"{planned - finished} of {plural(planned, 'trial')} {verb} no result: {listing(counts)}.")
+        without = planned - finished - stopped
+        notes.append(f"{without} of {plural(planned, 'trial')} {'has' if without == 1 else 'have'} no result: {listing(counts)}.")
+    if stopped:
+        notes.append(
+            f"{stopped} of {plural(planned, 'trial')} {'was' if stopped == 1 else 'were'} stopped early by the scheduler, on "
+            "validation alone: they have curves and no test scores."
+        )
     failed, running = [], []
     for trial in analysis.run.trials:
         if trial.state == "failed":
@@ -268,6 +309,8 @@ def _evidence(analysis: Analysis) -> list[str]:
             f"{seeds[0]}{f' to {seeds[-1]}' if seeds[0] != seeds[-1] else ''} training seeds per setting are averaged; "
             "the intervals are over test sentences only and do not cover the spread between seeds."
         )
+    elif not seeds and any(part.best for part in analysis.parts):
+        notes.append("Every searched setting was trained once: how far another seed would move a result, this run cannot show.")
     size = analysis.sources.size()
     if size is not None and size[1] < FEW_SENTENCES:
         notes.append(f"The intervals rest on {plural(size[1], 'English sentence')}, too few: they are shorter than their level says.")

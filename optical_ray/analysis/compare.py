@@ -26,6 +26,7 @@ MORE_LANGUAGES = "more languages"
 PRETRAINED = "against no pre-training"
 MEAN_REMOVAL = "language-mean removal"
 SEARCH = "the search's choice"
+GRIDS_SETTING = "the grid's setting"
 BESIDE = "against the other run"
 PREDICTED = "predicted"
 
@@ -109,14 +110,10 @@ def compare(
         build.add(SEARCH, chosen, sources.lexical_name, sources.lexical([best]), (IN_TRAINING,), label=label)
         defaults = [cell for cell in cells if (cell.arm, cell.k) == (best.arm, best.k)]
         if len(defaults) == 1:
-            build.add(
-                SEARCH,
-                chosen,
-                f"{name_cell(defaults[0])}, the grid's setting",
-                sources.student(defaults[0].trials),
-                (IN_TRAINING,),
-                label=label,
-            )
+            label_of_grid = f"{name_cell(defaults[0])}, {GRIDS_SETTING}"
+            build.add(SEARCH, chosen, label_of_grid, sources.student(defaults[0].trials), (IN_TRAINING,), label=label)
+        elif not cells:  # beside a grid, its own trials are compared with the memory
+            build.add(SEARCH, chosen, TRANSLATION_MEMORY, sources.memory([best]), (IN_TRAINING,), label=label)
     return _correct(build.rows, 1.0 - bootstrap.confidence)
 
 

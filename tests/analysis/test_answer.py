@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -75,6 +76,33 @@ def test_the_searchs_choice_is_the_best_on_valid_and_is_compared_once_with_the_g
     rows = [row for row in planted_analysis.comparisons if row.kind == SEARCH and row.measure == "Success@1"]
     assert [row.second for row in rows] == ["TF-IDF", "OT + contrastive, k = 16, the grid's setting"]
     assert all(best.trial_id in row.first for row in rows)
+
+
+def test_a_search_alone_says_what_it_chose_and_what_was_stopped_early(tmp_path, sweep_writer, quick_analysis):
+    run = RunFolder(sweep_writer(tmp_path / "run", sizes=(16,), arms=(), searches=6, queries=60))
+    sweep = run.path / "sweep.json"
+    record = json.loads(sweep.read_text())
+    searched = [trial for trial in run.trials() if trial.read_status().max_steps]
+    for trial in run.trials():
+        if trial.trial_id not in {one.trial_id for one in searched}:
+            shutil.rmtree(trial.path)
+    sweep.write_text(json.dumps(record | {"parts": [part for part in record["parts"] if part["kind"] == "search"]}))
+    best = max(searched, key=lambda trial: trial.read_status().objective)
+    for trial in [trial for trial in searched if trial is not best][:2]:
+        trial.write_status(trial.read_status().override({"state": "pruned", "step": 100}))
+        trial.queries.unlink()
+    analysis = quick_analysis(run.path)
+    (text,) = answer(analysis)
+    epsilon = json.loads(best.recipe.read_text())["transport"]["epsilon"]
+    assert text.startswith(f"Of 6 searched settings validation chose epsilon {epsilon:.3g}, tau ")
+    assert re.search(
+        rf"\({best.trial_id}\); on test its mean Success@1 over all 16 evaluation languages is 0\.\d+ \[0\.\d+, 0\.\d+\]: ", text
+    )
+    assert re.search(r": above the TF-IDF floor \(0\.1\d\d\) by 0\.\d+ \[0\.\d+, 0\.\d+\]", text)
+    notes = caveats(analysis)
+    assert notes[0] == "2 of 6 trials were stopped early by the scheduler, on validation alone: they have curves and no test scores."
+    assert not any("no result" in note for note in notes)
+    assert any(note.startswith("Every searched setting was trained once") for note in notes)
 
 
 def test_a_running_sweep_answers_so_far_and_says_what_is_missing(tmp_path, sweep_writer, quick_analysis):
