@@ -8,7 +8,7 @@ Expectation: the objective temperature matters most (best near 0.05), then epsil
 above 1, where the plan is nearly uniform); tau hardly matters, for the catalogs' languages are of like size. Halving finds a point within
 the interval of the best at under half the steps.
 Decides: the defaults of `transport.epsilon`, `mixing.temperature` and `objective.temperature`, and whether ASHA is what this sweep ships.
-Cost (an estimate from quickstart's, not measured): 30 trials, of which a third run all 600 steps; 15 minutes on two cores.
+Cost: 30 trials, a third of which ran all 600 steps; 20 minutes on two cores beside other work (docs/LABLOG.md, with the verdict).
 """
 
 from optical_ray.cli import run
