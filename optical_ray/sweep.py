@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,11 @@ __all__ = [
 
 Sampler = Literal["tpe", "random", "nsga2"]
 
+MOST_TRIALS = 100_000
+"""Of one part. The driver's memory ends before it (benchmarks/README.md)."""
+LONGEST_NAME = 100
+"""Letters: it is part of the name of a folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -68,7 +74,7 @@ class GridPart:
 
     @property
     def num_trials(self) -> int:
-        return len(list(itertools.product(*self.axes.values())))
+        return math.prod(len(values) for values in self.axes.values())
 
     def recipes(self, base: Recipe) -> list[Recipe]:
         """The part's recipes, in order; unknown fields and bad values are ConfigErrors before anything runs."""
@@ -175,8 +181,6 @@ class Sweep:
         for part in self.parts:
             if isinstance(part, SearchPart):
                 where = f"sweep {self.name!r}, part {part.name!r}"
-                if part.num_trials < 1 or not part.space:
-                    raise ConfigError(f"{where}: expected at least one trial and one dimension")
                 check_conditions(part.space, where)
                 self._check_search(part, where)
                 self._check_objectives(part, where)
@@ -185,38 +189,45 @@ class Sweep:
 
     def _check_types(self) -> None:
         """A sweep file is written by hand: a wrong type is named here, not in the middle of a run."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(self.name)):
-            raise ConfigError(f"sweep {self.name!r}: a name is letters, digits, - and _, because it names the run folder")
+        if not isinstance(self.name, str) or not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}", self.name):
+            raise ConfigError(
+                f"sweep {self.name!r}: a name is letters, digits, - and _, at most {LONGEST_NAME}, because it names the run folder"
+            )
         where = f"sweep {self.name!r}"
+        for name in ("question", "expectation"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{where}: {name}={getattr(self, name)!r}; expected a text")
         if not isinstance(self.base, Recipe) or not isinstance(self.resources, Resources):
             raise ConfigError(f"{where}: expected base=Recipe(...) and resources=Resources(...)")
         if not isinstance(self.parts, tuple) or not all(isinstance(part, GridPart | SearchPart) for part in self.parts) or not self.parts:
             raise ConfigError(f"{where}: expected parts=(GridPart(...), SearchPart(...), ...), at least one")
-        if self.concurrent_trials is not None and (not isinstance(self.concurrent_trials, int) or self.concurrent_trials < 1):
-            raise ConfigError(f"{where}: concurrent_trials={self.concurrent_trials!r}; expected at least 1, or None for what fits")
+        if self.concurrent_trials is not None:
+            check_number(f"{where}: concurrent_trials", self.concurrent_trials, 1, or_none="None for what fits")
         if self.metric != VALID_SUCCESS_AT_1:
             raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
         if not isinstance(self.predictions, tuple) or not all(isinstance(one, Prediction) for one in self.predictions):
             raise ConfigError(f"{where}: expected predictions=(Prediction(...), ...)")
         self._check_stop(where)
-        if not isinstance(self.restarts, int) or self.restarts < 0:
-            raise ConfigError(f"{where}: restarts={self.restarts!r}; expected 0 or more")
-        if self.hang_minutes is not None and (not isinstance(self.hang_minutes, int | float) or self.hang_minutes <= 0):
+        check_number(f"{where}: restarts", self.restarts, 0)
+        if self.hang_minutes is not None and (not _is_number(self.hang_minutes) or self.hang_minutes <= 0):
             raise ConfigError(f"{where}: hang_minutes={self.hang_minutes!r}; expected more than 0, or None")
         for part in self.parts:
-            if isinstance(part, SearchPart) and part.sampler not in get_args(Sampler):
-                raise ConfigError(f"{where}, part {part.name!r}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")
-            for name, values in part.axes.items() if isinstance(part, GridPart) else ():
-                if not isinstance(values, tuple) or not values:
-                    raise ConfigError(f"{where}, part {part.name!r}: axis {name!r} is {values!r}; expected a tuple of at least one value")
+            if not isinstance(part.name, str) or not part.name:
+                raise ConfigError(f"{where}: a part has the name {part.name!r}; expected a text")
+            if not isinstance(part.changes, Mapping):
+                raise ConfigError(f"{where}, part {part.name!r}: changes={part.changes!r}; expected {{field: value}}")
+            if isinstance(part, GridPart):
+                _check_axes(part, f"{where}, part {part.name!r}")
+            else:
+                _check_search_types(part, f"{where}, part {part.name!r}")
 
     def _check_stop(self, where: str) -> None:
         if not isinstance(self.stop, StopRules):
             raise ConfigError(f"{where}: expected stop=StopRules(...)")
         for name, least in (("max_failed", 0), ("max_minutes", 0), ("patience", 1)):
             value = getattr(self.stop, name)
-            if value is not None and (not isinstance(value, int | float) or value < least):
-                raise ConfigError(f"{where}: stop.{name}={value!r}; expected at least {least}, or None")
+            if value is not None:
+                check_number(f"{where}: stop.{name}", value, least, whole=name != "max_minutes", or_none="None")
 
     @property
     def fingerprint(self) -> str:
@@ -270,6 +281,11 @@ class Sweep:
         evaluation = self.base.override(dict(part.changes)).evaluation
         known = {canonical_tag(code) for code in evaluation.languages or self.base.languages.pool}
         for objective in part.objectives:
+            if objective.direction not in (None, "maximize", "minimize"):
+                raise ConfigError(
+                    f"{where}: objective {objective.name!r} has direction {objective.direction!r}; expected maximize, minimize, or None "
+                    "for its measure's own"
+                )
             named = (*objective.languages, *objective.besides)
             if objective.measure not in MEASURES:
                 raise ConfigError(
@@ -286,13 +302,19 @@ class Sweep:
                     f"{where}: objective {objective.name!r} names {', '.join(strange)}; trials are validated on "
                     f"{', '.join(sorted(known)) or 'the languages of the corpus, by canonical tag'} (evaluation.languages, else the pool)"
                 )
+            if objective.besides and known and known <= set(objective.besides):
+                raise ConfigError(
+                    f"{where}: objective {objective.name!r} is of the languages besides {', '.join(objective.besides)}, and trials are "
+                    "validated on no other, so it would never have a value; name fewer, or validate on more (evaluation.languages)"
+                )
 
     def _check_scheduler(self, part: SearchPart, asha: Asha, where: str) -> None:
         """Halving needs one number, and validations to judge by before a trial's last step."""
         if not isinstance(asha, Asha) or part.objectives:
             raise ConfigError(f"{where}: expected scheduler=Asha(...) or None, and None where there are objectives: halving ranks by one")
         training = self.base.override({**part.changes, **corners(part.space)[1]}).training
-        if asha.reduction < 2 or not 1 <= asha.grace_steps < training.max_steps:
+        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (asha.reduction, asha.grace_steps))
+        if not whole or asha.reduction < 2 or not 1 <= asha.grace_steps < training.max_steps:
             raise ConfigError(
                 f"{where}: {asha}; expected reduction >= 2 and grace_steps from 1 to below training.max_steps={training.max_steps}"
             )
@@ -309,6 +331,60 @@ class Sweep:
             ids = [recipe.trial_id for recipe in part.recipes(self.base)] if isinstance(part, GridPart) else None
             rows.append(describe_part(part) | {"trial_ids": ids})
         return rows
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    return isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_number(where: str, value: Any, least: int, most: int | None = None, whole: bool = True, or_none: str = "") -> None:
+    """Refuse what is no number, not finite, not whole where it has to be, or out of range.
+
+    Raises:
+        ConfigError: with what was found and expected.
+    """
+    if not _is_number(value, whole) or value < least or (most is not None and value > most):
+        expected = (f"at least {least}" if most is None else f"{least} to {most:,}") + (" (a whole number)" if whole else "")
+        raise ConfigError(f"{where}={value!r}; expected {expected}{f', or {or_none}' if or_none else ''}")
+
+
+def _check_search_types(part: SearchPart, where: str) -> None:
+    """Of a search: what is no number, no dimension or no sampler."""
+    if part.sampler not in get_args(Sampler):
+        raise ConfigError(f"{where}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")
+    for name, least, most in (("num_trials", 1, MOST_TRIALS), ("startup_trials", 0, None), ("seed", 0, None), ("population", 1, None)):
+        check_number(f"{where}: {name}", getattr(part, name), least, most)
+    if not isinstance(part.space, Mapping) or not part.space:
+        raise ConfigError(f"{where}: space={part.space!r}; expected {{field: Uniform(...), ...}}, at least one dimension")
+    for name, dimension in part.space.items():
+        if not isinstance(dimension, Dimension):
+            raise ConfigError(
+                f"{where}: {name} is {dimension!r}; expected Uniform, LogUniform, Integer, Categorical or a Conditional of one of them"
+            )
+    if not isinstance(part.objectives, tuple) or not all(isinstance(one, Objective) for one in part.objectives):
+        raise ConfigError(f"{where}: objectives={part.objectives!r}; expected (Objective(...), Objective(...), ...)")
+
+
+def _check_axes(part: GridPart, where: str) -> None:
+    """Of a grid: what is no axis, a value or name that stands twice, a field that two axes set."""
+    if not isinstance(part.axes, Mapping):
+        raise ConfigError(f"{where}: axes={part.axes!r}; expected {{field: (value, ...)}}")
+    set_by: dict[str, str] = {}
+    for name, values in part.axes.items():
+        if not isinstance(values, tuple) or not values:
+            raise ConfigError(f"{where}: axis {name!r} is {values!r}; expected a tuple of at least one value")
+        shown = [value.name if isinstance(value, Choice) else repr(value) for value in values]
+        if twice := sorted({one for one in shown if shown.count(one) > 1}):
+            raise ConfigError(f"{where}: axis {name!r} holds {', '.join(twice)} twice; expected different values, and names of choices")
+        fields = {field for value in values for field in (value.changes if isinstance(value, Choice) else (name,))}
+        for own in sorted(fields):
+            if own in set_by:
+                raise ConfigError(
+                    f"{where}: axes {set_by[own]!r} and {name!r} both set {own}, so one would undo the other; leave it to one"
+                )
+            set_by[own] = name
+    if part.num_trials > MOST_TRIALS:
+        raise ConfigError(f"{where}: a grid of {part.num_trials:,} points; expected at most {MOST_TRIALS:,}")
 
 
 def describe_part(part: Part) -> dict[str, Any]:

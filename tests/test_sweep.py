@@ -139,6 +139,64 @@ def test_a_wrong_field_of_a_sweep_is_named(change, message):
         make_sweep(**change)
 
 
+def search(**changes):
+    return SearchPart(**({"name": "p", "space": {"transport.epsilon": LogUniform(0.01, 1.0)}, "num_trials": 4} | changes))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "x" * 101}, "at most 100, because it names the run folder"),
+        ({"name": None}, "a name is letters"),
+        ({"question": None}, "question=None; expected a text"),
+        ({"hang_minutes": NAN}, "hang_minutes=nan; expected more than 0"),
+        ({"stop": StopRules(max_minutes=NAN)}, "stop.max_minutes=nan; expected at least 0, or None"),
+        ({"stop": StopRules(patience=2.5)}, r"stop.patience=2.5; expected at least 1 \(a whole number\), or None"),
+        ({"restarts": True}, "restarts=True; expected at least 0"),
+        ({"parts": (GridPart(3),)}, "a part has the name 3; expected a text"),
+        ({"parts": (GridPart("p", axes=["seed"]),)}, r"axes=\['seed'\]; expected \{field"),
+        ({"parts": (GridPart("p", changes=None),)}, "changes=None; expected"),
+        ({"parts": (search(num_trials=0),)}, "part 'p': num_trials=0; expected 1 to 100,000"),
+        ({"parts": (search(num_trials=10**9),)}, "num_trials=1000000000; expected 1 to 100,000"),
+        ({"parts": (search(num_trials=NAN),)}, "num_trials=nan; expected 1 to"),
+        ({"parts": (search(startup_trials="a"),)}, "startup_trials='a'; expected at least 0"),
+        ({"parts": (search(population=2.5),)}, "population=2.5; expected at least 1"),
+        ({"parts": (search(space={}),)}, r"space=\{\}; expected .* at least one dimension"),
+        ({"parts": (search(space={"transport.epsilon": (0.1, 1.0)}),)}, r"transport.epsilon is \(0.1, 1.0\); expected Uniform"),
+        ({"parts": (search(objectives=("a", "b")),)}, r"objectives=\('a', 'b'\); expected \(Objective"),
+        ({"parts": (search(scheduler=Asha(10, float("inf"))),)}, "expected reduction >= 2"),
+        ({"parts": (search(objectives=(Objective("a", direction="up"), Objective("b", "cpu_seconds"))),)}, "direction 'up'; expected"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_or_number_is_named_before_anything_runs(change, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(**change)
+
+
+def test_an_objective_of_no_language_is_refused():
+    base = Recipe().override({"languages.pool": ["sw", "ha"], "languages.size": 2})
+    part = search(objectives=(Objective("a", besides=("sw", "ha")), Objective("b", "cpu_seconds")))
+    with pytest.raises(ConfigError, match="besides sw, ha, and trials are validated on no other, so it would never have a value"):
+        make_sweep(base=base, parts=(part,))
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"seed": (0, 1, 0)}, "axis 'seed' holds 0 twice"),
+        ({"arm": (Choice("a", {"seed": 0}), Choice("a", {"seed": 1}))}, "axis 'arm' holds a twice"),
+        ({"arm": (Choice("a", {"seed": 0}), Choice("b", {"seed": 1})), "seed": (2, 3)}, "axes 'arm' and 'seed' both set seed"),
+        ({name: tuple(range(1000)) for name in ("seed", "languages.size")}, "a grid of 1,000,000 points; expected at most 100,000"),
+    ],
+)
+def test_a_grid_that_would_lose_points_or_never_end_is_refused(axes, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(parts=(GridPart("p", axes),))
+
+
 def test_a_sweep_file_is_loaded_or_explained(tmp_path):
     path = tmp_path / "my_sweep.py"
     with pytest.raises(ConfigError, match="no such file"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optical_ray.analysis.analyse import Analysis
-from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, show, training_trials
+from optical_ray.analysis.design import FEW_SEEDS, MOST_CURVES, show, training_trials, untrained_trials
 from optical_ray.analysis.phrases import describe_size, listing, number, plural
 from optical_ray.analysis.regression import Regression
 from optical_ray.analysis.summary import LINEAR, MOST_BOOTSTRAPPED
@@ -59,7 +59,7 @@ def training_caption(analysis: Analysis) -> str:
     num_trials = len(training_trials(analysis.run, analysis.parts))
     few = f"{MOST_CURVES} of {num_trials:,} trials, evenly spread over their ranks by validation. " if num_trials > MOST_CURVES else ""
     return (
-        f"{few}One line per trial of the grid, coloured by arm, line style by k. "
+        f"{few}One line per trial, coloured by arm, line style by k. "
         "Losses of different terms have different units and are not compared. A falling loss proves nothing: "
         "a plan entropy near 1 means that the plan aligns nothing (epsilon too large for the spread of the cost), "
         "a within-sentence cosine near 1 that all tokens of a sentence point the same way. "
@@ -126,10 +126,12 @@ def search_caption(analysis: Analysis) -> str:
             "Importance: the share of each dimension in being among the best trials (PED-ANOVA, arXiv 2304.10255, by Optuna), over "
             "finished trials; what the sampler hardly tried counts little."
         )
+    lines = ["dashed: the grid's trial of the same arm and k"] if analysis.cells else []
+    lines += ["dotted: the untrained student"] if untrained_trials(analysis.run) else []
+    described = f"{'; '.join(lines)}, on validation (the lexical floor is measured on test only). ".capitalize() if lines else ""
     sentences.append(
         "Validation Success@1 of each search trial against each dimension; hollow: not finished. "
-        "The star is the trial that validation chose. Dashed: the grid's trial of the same arm and k; dotted: the untrained student, "
-        "both on validation (the lexical floor is measured on test only). "
+        f"The star is the trial that validation chose. {described}"
         "The points were placed by the sampler, which varies all dimensions at once: a trend in one panel may belong to another. "
         "No intervals: only the mean of a validation is kept."
     )

@@ -20,8 +20,8 @@ from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import GridPart, Sweep, describe_part
 
 HOW_TO_TIME = (
-    "not known: no trial of this run has finished and no calibration was made; add --calibrate to time a few real steps of the base recipe "
-    "(it builds what they need first)"
+    "not known: no trial of this run has finished and no calibration was made; `optical sweep FILE --calibrate` times a few real steps "
+    "of the base recipe (it builds what they need first)"
 )
 
 

@@ -103,7 +103,8 @@ class SweepView:
             if trial_id not in self._failed:
                 self._failed.add(trial_id)
                 lines.append(f"failed    {trial_id}: {reason}")
-        for trial_id, trial in self._running.items():
+        for trial_id, last_seen in self._running.items():
+            trial = progress.ended.get(trial_id, last_seen)
             if trial_id not in running and trial_id not in self._failed and trial_id not in died:
                 ended += 1
                 score = "" if trial.objective is None else f", valid {trial.objective:.3f}"

@@ -116,7 +116,7 @@ def check_begun(sweep: Sweep, chosen: Sweep, run: RunFolder, options: argparse.N
     """
     begun = any(run.trials())
     goes_on = options.resume or options.retry_failed or options.extend is not None
-    if goes_on and not begun:
+    if goes_on and not begun and not (run.path / "sweep.json").is_file():
         others = sorted(path.name for path in options.out.glob(f"{sweep.name}-*") if (path / "sweep.json").is_file() and path != run.path)
         found = (
             f"; there is {', '.join(others)}, of another version of the file: {_differences(sweep, options.out / others[-1])}"
@@ -146,7 +146,10 @@ def _differences(sweep: Sweep, other: Path) -> str:
 
 
 def _comparable(parts: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{key: value for key, value in part.items() if key != "trial_ids"} for part in json.loads(json.dumps(parts))]
+    """But for what does not make another run of it."""
+    left_out = {"grid": {"trial_ids"}, "search": {"trial_ids", "num_trials"}}
+    plain = json.loads(json.dumps(parts))
+    return [{key: value for key, value in part.items() if key not in left_out[part["kind"]]} for part in plain]
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

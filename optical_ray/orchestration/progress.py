@@ -54,6 +54,8 @@ class SweepProgress:
     """An estimate; None until a trial has finished."""
     died: tuple[str, ...] = ()
     """Ids of the trials whose process died in this start, once for each time; they wait to go on, or have gone on."""
+    ended: Mapping[str, TrialProgress] = field(default_factory=dict)
+    """The trials of this start that have their result, by id, as they ended."""
 
 
 class ProgressClock:
@@ -67,6 +69,7 @@ class ProgressClock:
         self._durations: list[float] = []
         self._failed: dict[str, str] = {}
         self._died: list[str] = []
+        self._ended: dict[str, TrialProgress] = {}
 
     def start(self, trial: PlannedTrial) -> None:
         """A trial runs from now on."""
@@ -77,6 +80,7 @@ class ProgressClock:
         trial, since = self._since.pop(trial_id)
         if trial.recipe.training.max_steps > 0:  # the untrained control takes no time and would spoil the estimate
             self._durations.append(time.monotonic() - since)
+        self._ended[trial_id] = self._read_trial(trial, time.monotonic() - since)
         self._finished += 1
 
     def fail(self, trial_id: str, line: str) -> None:
@@ -103,6 +107,7 @@ class ProgressClock:
             now - self._started,
             estimate_seconds_left(self._durations, running, pending, self._concurrent),
             tuple(self._died),
+            dict(self._ended),
         )
 
     def _read_trial(self, trial: PlannedTrial, seconds: float) -> TrialProgress:

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from optical_ray.errors import ConfigError
+from optical_ray.errors import ArtifactError, ConfigError
 from optical_ray.orchestration.halving import must_stop
 from optical_ray.orchestration.planned import PlannedTrial, point_label, searched_trial
 from optical_ray.orchestration.sampling import RETRY_OF, PositionSampler, draw
@@ -40,13 +40,21 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 def open_storage(journal: Path) -> JournalStorage:
     """Optuna's journal; a last line that a killed driver left half-written is taken off, Optuna would refuse the whole file."""
     journal.parent.mkdir(parents=True, exist_ok=True)
-    if journal.is_file():
+    if journal.exists():
+        if not journal.is_file():
+            raise ArtifactError(f"{journal}: a folder; expected Optuna's journal, a file; move it away")
         with journal.open("rb+") as stream:
             content = stream.read()
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
                 stream.truncate(whole)
-    return JournalStorage(JournalFileBackend(str(journal)))
+    try:
+        return JournalStorage(JournalFileBackend(str(journal)))
+    except (ValueError, KeyError, TypeError, OSError) as error:  # Optuna reads it whole, and raises as its parts do
+        raise ArtifactError(
+            f"{journal}: cannot be read as Optuna's journal ({type(error).__name__}: {str(error)[:120]}); move it away and --resume: "
+            "finished trials stay, and the searches begin their memory anew"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,34 +187,44 @@ class StudyPart:
     # ---- what is left to do
 
     def enqueue_unfinished(self, retry_failed: bool) -> None:
-        """Ask again for the very parameters of trials that ended without a value, so that the same trial resumes from its checkpoint.
+        """Ask again for the very parameters of trials that ended without a value or whose files are lost, so that the same trial goes on.
 
         A trial that failed by itself is asked for again only with `retry_failed`.
         """
         trials = self.study.get_trials(deepcopy=False)
-        open_or_done = {
-            planned.trial_id
-            for trial in trials
-            if trial.state in (*DONE, TrialState.WAITING) and (planned := self.planned(trial)) is not None
-        }
+        again = self._asked_again(trials)
+        lost = {trial.number for trial in trials if trial.number not in again and self.lost(trial)}
+        closed = [trial for trial in trials if trial.state in (*DONE, TrialState.WAITING) and trial.number not in lost | again]
+        open_or_done = {planned.trial_id for trial in closed if (planned := self.planned(trial)) is not None}
         for trial in trials:
-            planned = self.planned(trial) if trial.state == TrialState.FAIL else None
+            planned = self.planned(trial) if trial.state == TrialState.FAIL or trial.number in lost else None
             if planned is None or planned.trial_id in open_or_done or (self.failed(planned) and not retry_failed):
                 continue
             self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
-            again = self.study.get_trials(deepcopy=False)[-1]
+            asked = self.study.get_trials(deepcopy=False)[-1]
             for name, value in trial.system_attrs.items():
                 if name.endswith(":generation"):  # of nsga2, which would not count a point that it did not draw
-                    self.study._storage.set_trial_system_attr(again._trial_id, name, value)
+                    self.study._storage.set_trial_system_attr(asked._trial_id, name, value)
             open_or_done.add(planned.trial_id)
+
+    def lost(self, trial: FrozenTrial) -> bool:
+        """Whether a trial has a value here and no files that say so: deleted, or damaged and removed. It is run again."""
+        planned = self.planned(trial) if trial.state in DONE else None
+        return planned is not None and self.state(planned) not in ("finished", "pruned", "failed")
 
     def failed(self, planned: PlannedTrial) -> bool:
         """True when the trial itself raised, which its status file says."""
         return self.state(planned) == "failed"
 
     def num_done(self) -> int:
-        """Trials with a value, full or partial."""
-        return len(self.study.get_trials(deepcopy=False, states=DONE))
+        """Trials with a value, full or partial; of one that was lost and ran again, the later."""
+        trials = self.study.get_trials(deepcopy=False)
+        again = self._asked_again(trials)
+        return sum(trial.state in DONE and trial.number not in again for trial in trials)
+
+    def _asked_again(self, trials: Sequence[FrozenTrial]) -> set[int]:
+        """Numbers of trials whose parameters were asked for again."""
+        return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
 
     def remaining(self, retry_failed: bool) -> int:
         """Trials still to run: the part's number less those with a value (and less the failed ones that are not retried)."""

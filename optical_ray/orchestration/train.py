@@ -21,7 +21,7 @@ from typing import Any
 
 import ray.train
 import torch.distributed
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import WorkerGroupError
@@ -133,7 +133,7 @@ def find_cause(error: BaseException) -> BaseException:
         if isinstance(cause, OpticalError):
             return cause
     for rank, cause in causes:
-        if isinstance(cause, (RayActorError, WorkerHealthCheckTimeoutError, WorkerGroupStartupFailedError)):
+        if isinstance(cause, (RayActorError, OutOfMemoryError, WorkerHealthCheckTimeoutError, WorkerGroupStartupFailedError)):
             return WorkerDied(f"worker {rank} died (killed, out of memory, or crashed); run it again to resume from the last checkpoint")
     others = [cause for _, cause in causes if not _is_lost_connection(cause)]
     if others:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import optuna
 from filelock import FileLock, Timeout
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from optical_ray.artifacts import Store, explain_full_disk
 from optical_ray.errors import ConfigError, ResourceError
@@ -95,7 +97,7 @@ def run_sweep(
     concurrent = concurrent_trials or sweep.concurrent_trials or trials_of_cluster(resources)
     run = RunFolder(run.path.resolve())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _only_driver(run), explain_full_disk(run.path):
+    with only_driver(run), explain_full_disk(run.path):
         search = SweepSearch(sweep, run, concurrent, retry_failed)
         _close_pruned(search, run)  # what a killed driver left open
         before = _standing(search, run)
@@ -104,7 +106,7 @@ def run_sweep(
         watcher = Watcher(run, clock, progress, progress_seconds, trackers, search.is_restarted)
         try:
             if search.remaining:
-                with _quiet_tune():
+                with _quiet_tune(), lost_processes_are_deaths():
                     _fit(_tuner(sweep, run, store, resources, concurrent, search, watcher, run_trial))
         finally:
             watcher.mark_stopped()
@@ -142,9 +144,14 @@ def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
 
 
 @contextlib.contextmanager
-def _only_driver(run: RunFolder) -> Iterator[None]:
+def only_driver(run: RunFolder) -> Iterator[None]:
+    """Hold the run's lock; a process that holds it may take it again.
+
+    Raises:
+        ResourceError: another process is running this sweep.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.driver_lock)
+    lock = FileLock(run.driver_lock.resolve(), is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -170,6 +177,27 @@ def _quiet_tune() -> Iterator[None]:
             del os.environ["RAY_AIR_NEW_OUTPUT"]
         else:
             os.environ["RAY_AIR_NEW_OUTPUT"] = output
+
+
+@contextlib.contextmanager
+def lost_processes_are_deaths() -> Iterator[None]:
+    """Have Tune take a process that Ray's memory monitor killed for one that died.
+
+    Ray 2.60 tells of it by an OutOfMemoryError, which is no RayActorError, and Tune then ends the whole sweep with "Caught unexpected
+    exception" (`ray/air/execution/_internal/actor_manager.py`), as by any other error of Ray that is no death and not what a task raised.
+    """
+    original = RayActorManager._actor_task_failed
+
+    def task_failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        original(manager, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = task_failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original
 
 
 def _tuner(

@@ -171,6 +171,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path, capsys):
         (["sweep", "tiny.py", "--wait", "inf"], "--wait inf: expected seconds, 0 or more"),
         (["sweep", "tiny.py", "--keep-best", "0"], "--keep-best 0: expected at least 1"),
         (["sweep", "tiny.py", "--wandb", "x"], "--wandb: wandb is not installed"),
+        (["sweep", "tiny.py", "--out", "recipe.json"], "--out recipe.json: a file is there; expected a folder"),
         (["doctor", "seed=1"], "give it with --sweep FILE"),
         (["train", "recipe.json", "--out", "recipe.json"], "recipe.json"),
         (["train", "recipe.json", "student.init=/nowhere"], "no such folder, and not a hub id"),

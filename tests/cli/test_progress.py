@@ -1,5 +1,6 @@
 """A sweep's progress: a table on a terminal, one line for each event in a log file."""
 
+import dataclasses
 import io
 
 from rich.console import Console
@@ -42,6 +43,14 @@ def test_a_trial_that_died_has_not_ended_before_it_went_on_and_did():
         view.show(progress(trials=[running("a")], died=["a"]))
         view.show(progress(1, died=["a"]))
     assert [line.split()[0] for line in stream.getvalue().splitlines()] == ["started", "started", "ended"]
+
+
+def test_the_line_of_a_trials_end_has_its_last_validation_and_not_the_one_that_was_seen_last():
+    stream = io.StringIO()
+    with SweepView(Console(file=stream, width=200)) as view:
+        view.show(progress(trials=[running("a", 50, 0.06)]))
+        view.show(dataclasses.replace(progress(1), ended={"a": running("a", 100, 0.17)}))
+    assert stream.getvalue().splitlines()[-1] == "ended     a grid: seed=a in 1:05, valid 0.170; 1/4 finished, about 0:50 left"
 
 
 def test_trials_that_come_and_go_between_two_looks_are_counted():

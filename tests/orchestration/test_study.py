@@ -1,11 +1,13 @@
 """The study on disk, without Ray: what is sampled, what is settled, what is asked again."""
 
 import math
+import shutil
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from optical_ray.errors import ArtifactError
 from optical_ray.orchestration.study import StudyPart, open_storage
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
@@ -59,6 +61,7 @@ def test_a_search_that_was_killed_and_resumed_tries_the_same_points(tmp_path, sa
             points.append(tuple(trial.params.values()))
             quality = -abs(math.log10(trial.params["transport.epsilon"]) + 1)
             study.study.tell(trial.number, [quality, trial.params["mixing.temperature"]][: len(study.part.directions)])
+            write(study, trial, "finished")
         return points
 
     whole = run(tmp_path / "whole", None)
@@ -141,6 +144,40 @@ def test_remaining_counts_what_is_complete_and_never_below_zero(tmp_path):
     for value in (0.1, 0.2, 0.3):
         study.study.tell(ask(study).number, value)
     assert study.remaining(retry_failed=True) == 0
+
+
+@pytest.mark.parametrize("left", [None, "running"])
+def test_a_trial_whose_files_are_lost_is_asked_for_again_and_counts_once(tmp_path, left):
+    study = make(tmp_path, trials=3)
+    for _ in range(3):
+        trial = ask(study)
+        write(study, trial, "finished", 0.5)
+        study.study.tell(trial.number, 0.5)
+    second = study.study.trials[1]
+    folder = study.run.trial(study.planned(second).trial_id)
+    shutil.rmtree(folder.path)
+    if left is not None:
+        write(study, second, left)
+    study = make(tmp_path, trials=3)
+    study.settle()
+    study.enqueue_unfinished(retry_failed=False)
+    assert study.remaining(retry_failed=False) == 1
+    again = ask(study)
+    assert again.params == second.params
+    write(study, again, "finished", 0.5)
+    study.study.tell(again.number, 0.5)
+    study = make(tmp_path, trials=3)
+    study.enqueue_unfinished(retry_failed=False)
+    assert study.remaining(retry_failed=False) == 0
+    assert states(study) == ["COMPLETE"] * 4
+
+
+@pytest.mark.parametrize("content", [b"\x00" * 64 + b"\n", b"{}\n", b"no json\n{}\n", bytes(range(128, 200)) + b"\n"])
+def test_a_damaged_journal_is_named_with_what_to_do(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.study.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"study\.journal: cannot be read as Optuna's journal .*move it away and --resume"):
+        open_storage(run.study)
 
 
 def test_a_half_written_line_of_a_killed_driver_is_taken_off(tmp_path):

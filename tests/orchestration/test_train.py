@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
@@ -63,6 +63,7 @@ LOST = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] 
         ({0: LOST, 1: RayActorError()}, WorkerDied, "worker 1 died"),
         ({0: WorkerHealthCheckFailedError("A worker health check failed.", RayActorError()), 1: LOST}, WorkerDied, "worker 0 died"),
         ({0: LOST, 1: WorkerHealthCheckTimeoutError("A worker health check hung.")}, WorkerDied, "worker 1 died"),
+        ({0: LOST, 1: OutOfMemoryError("Task was killed")}, WorkerDied, "worker 1 died"),
         ({0: LOST}, WorkerDied, "worker 0 lost its connection to another one, which died"),
         ({0: torch.distributed.DistBackendError("NCCL error"), 1: LOST}, WorkerDied, "worker 0, 1 lost its connection"),
         ({0: LOST, 1: NumericsError("step 3: the loss is NaN")}, NumericsError, "step 3"),

@@ -26,12 +26,14 @@ from fake_trial import (
     objective_of,
 )
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from optical_ray.artifacts import Store
 from optical_ray.errors import ConfigError, ResourceError
 from optical_ray.orchestration import search
 from optical_ray.orchestration.study import open_storage
-from optical_ray.orchestration.tune import run_sweep
+from optical_ray.orchestration.tune import lost_processes_are_deaths, run_sweep
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.sweep import Asha, Categorical, Choice, GridPart, Integer, LogUniform, SearchPart, StopRules, Sweep
@@ -94,6 +96,18 @@ def test_a_grid_runs_in_its_order_in_one_process_and_is_told_as_it_goes(tmp_path
     results = tune.ResultGrid(tune.ExperimentAnalysis(str(tmp_path / "ray")))
     assert {Path(result.path).name for result in results} == set(sweep.planned())
     assert {result.metrics["valid/Success@1"] for result in results} == {objective_of(recipe) for recipe in sweep.planned().values()}
+
+
+def test_a_process_that_rays_memory_monitor_killed_has_died(monkeypatch):
+    seen = []
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", lambda manager, task, error: seen.append(error))
+    fail = RayActorManager._actor_task_failed
+    with lost_processes_are_deaths():
+        for error in (OutOfMemoryError("2 worker(s) were killed"), RayActorError(error_msg="gone"), ZeroDivisionError("by 0")):
+            RayActorManager._actor_task_failed(None, None, error)
+    assert [type(error) for error in seen] == [RayActorError, RayActorError, ZeroDivisionError]
+    assert "2 worker(s) were killed" in str(seen[0])
+    assert RayActorManager._actor_task_failed is fail
 
 
 def test_a_failing_trial_leaves_the_others_alone_and_shows(tmp_path, cluster):
