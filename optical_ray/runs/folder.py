@@ -97,12 +97,15 @@ class TrialFolder:
         """The status, or None when the trial has not started.
 
         Raises:
-            RunFolderError: it is of another format version.
+            RunFolderError: it cannot be read, or is of another format version.
         """
         path = self.path / "status.json"
         if not path.is_file():
             return None
-        values = read_object(path)
+        try:
+            values = read_object(path)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}; remove it, and the trial runs again from its last checkpoint") from None
         _check_version(path, values)
         return TrialStatus.parse(values, str(path))
 

@@ -20,7 +20,10 @@ PACKAGES = ("optical-ray", "ray", "torch", "transformers", "tokenizers", "optuna
 
 def describe_provenance() -> dict[str, Any]:
     """Plain data for sweep.json; a package that is not installed is None. The command stands as it was typed, paths and all."""
-    return describe_process() | {"command": [Path(sys.argv[0]).name, *sys.argv[1:]]}
+    program = (
+        sys.argv[0] if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
+    )  # `python ../FILE` needs its folder, `optical` does not
+    return describe_process() | {"command": [program, *sys.argv[1:]]}
 
 
 def describe_process(device: str = "cpu") -> dict[str, Any]:

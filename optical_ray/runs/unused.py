@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from optical_ray.artifacts import MANIFEST, Store
@@ -16,6 +17,9 @@ BROKEN_OFF = "build that broke off"
 LOST = "built, or downloaded, again by whoever needs it"
 MEASURED = "calibration-"
 """How the names of artifacts begin that belong to this machine, not to any run."""
+
+ARTIFACT = re.compile(r"[a-z0-9_-]+-[0-9a-f]{16}")
+"""Names that `Store.path` gives."""
 
 
 def find_unused(store: Store, runs: Sequence[RunFolder]) -> tuple[list[Waste], list[str]]:
@@ -46,6 +50,8 @@ def find_unused(store: Store, runs: Sequence[RunFolder]) -> tuple[list[Waste], l
     found = []
     for path in sorted(store.root.glob("*")) if store.root.is_dir() else []:
         if path.name.startswith(MEASURED) or path.name in used:
+            continue
+        if not ARTIFACT.fullmatch(path.name):  # not of a store: whoever names another folder by mistake keeps it
             continue
         if (path / MANIFEST).is_file() and is_held(store.root / f".{path.name}.lock") is False:
             found.append(Waste(path, tree_bytes(path), path.name.rpartition("-")[0] or path.name, LOST))

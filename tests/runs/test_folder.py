@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,6 +91,27 @@ def test_the_first_of_several_writers_stays(tmp_path):
     write_table_once(path, pa.table({"a": [1]}))
     write_table_once(path, pa.table({"a": [2]}))
     assert pq.read_table(path)["a"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("content", ["", '{"state": "fin', "[]"])
+def test_a_damaged_status_says_what_to_do(tmp_path, content):
+    trial = RunFolder(tmp_path).trial("0123456789ab")
+    trial.path.mkdir(parents=True)
+    (trial.path / "status.json").write_text(content)
+    with pytest.raises(RunFolderError, match=r"status\.json: .*; remove it, and the trial runs again from its last checkpoint"):
+        trial.read_status()
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["../my.py", "--resume"], ["../my.py", "--resume"]),
+        (["/home/me/.venv/bin/optical", "sweep", "../my.py"], ["optical", "sweep", "../my.py"]),
+    ],
+)
+def test_the_command_can_be_given_again_where_it_was_given(argv, expected, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert describe_provenance()["command"] == expected
 
 
 def test_provenance_is_plain_data_without_names_of_machine_or_user():

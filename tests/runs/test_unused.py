@@ -37,6 +37,13 @@ def test_what_a_trial_wrote_down_stays_and_the_rest_is_listed(tmp_path, store):
     assert sorted(path.name for path in store.root.glob("thing-*")) == sorted(name_of(store, number) for number in (0, 1))
 
 
+def test_a_folder_that_is_no_store_keeps_what_is_its_own(tmp_path):
+    run = write_record(tmp_path / "run")
+    for name in ("mydata-x", "corpus-of-mine", "thing-0123456789abcdeg"):
+        write_json(tmp_path / "other" / name / "manifest.json", {"kind": "corpus"})
+    assert find_unused(Store(tmp_path / "other"), [run]) == ([], [])
+
+
 def test_nothing_is_unused_while_a_trial_has_not_said_what_it_stands_on(tmp_path, store):
     run = write_record(tmp_path / "run")
     write_json(write_trial(run, IDS[0], "finished", 100).artifacts, [name_of(store, 0)])
