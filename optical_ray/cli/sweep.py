@@ -129,25 +129,24 @@ def run_sweep_options(sweep: Sweep, options: argparse.Namespace, file: str) -> i
     session_of = ray_session(options.address, chosen.resources, concurrent, chosen.num_trials, options.wait, tell, NEEDED)
     with store.in_use(), session_of as session:
         from optical_ray.cli.start import check_start, keep_best_students, prepare_shared
-        from optical_ray.orchestration.tune import only_driver, run_sweep
+        from optical_ray.orchestration.tune import run_sweep
 
         tell(f"{sweep.question}\n{chosen.num_trials} trials, {session.trials} at a time, in {run.path}")
         if session.notice:
             console.print(session.notice, soft_wrap=True)
         check_start(console, chosen, run, store, session, options.keep_best)
         prepare_shared(console, chosen, store)
-        with only_driver(run):  # from here on: a second driver must not note its --extend and be refused then
-            write_record(run, sweep, chosen, extended=options.extend is not None)
-            with SweepView(console) as view:
-                outcome = run_sweep(
-                    chosen,
-                    run,
-                    store,
-                    concurrent_trials=session.trials,
-                    retry_failed=options.retry_failed,
-                    progress=keep_best_students(run, options.keep_best, view.show),
-                    trackers=trackers,
-                )
+        with SweepView(console) as view:
+            outcome = run_sweep(
+                chosen,
+                run,
+                store,
+                concurrent_trials=session.trials,
+                retry_failed=options.retry_failed,
+                progress=keep_best_students(run, options.keep_best, view.show),
+                trackers=trackers,
+                begin=lambda: write_record(run, sweep, chosen, extended=options.extend is not None),
+            )
     _print_report(run)
     console.print(f"Trials took {minutes(outcome.seconds)}.")
     if outcome.pruned:

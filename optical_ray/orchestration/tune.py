@@ -68,6 +68,7 @@ def run_sweep(
     progress_seconds: float = 1.0,
     run_trial: RunTrial | None = None,
     trackers: Sequence[tune.Callback] = (),
+    begin: Callable[[], None] | None = None,
 ) -> SweepOutcome:
     """Run every trial of the sweep that is not finished yet, inside a `ray_session`.
 
@@ -85,6 +86,7 @@ def run_sweep(
         progress_seconds: See above.
         run_trial: Stands in for `optical_ray.trial.run_trial`.
         trackers: Further callbacks of Tune (`trackers.make_trackers`).
+        begin: Called first, once the run is this process's alone: whatever changes its files belongs there.
 
     Raises:
         ConfigError: `num_trials` names no search part; or a search drew nothing but invalid points, which is told when all else has run.
@@ -97,7 +99,9 @@ def run_sweep(
     concurrent = concurrent_trials or sweep.concurrent_trials or trials_of_cluster(resources)
     run = RunFolder(run.path.resolve())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with only_driver(run), explain_full_disk(run.path):
+    with _only_driver(run), explain_full_disk(run.path):
+        if begin is not None:
+            begin()
         search = SweepSearch(sweep, run, concurrent, retry_failed)
         _close_pruned(search, run)  # what a killed driver left open
         before = _standing(search, run)
@@ -144,14 +148,9 @@ def _with_trials(sweep: Sweep, num_trials: Mapping[str, int]) -> Sweep:
 
 
 @contextlib.contextmanager
-def only_driver(run: RunFolder) -> Iterator[None]:
-    """Hold the run's lock; a process that holds it may take it again.
-
-    Raises:
-        ResourceError: another process is running this sweep.
-    """
+def _only_driver(run: RunFolder) -> Iterator[None]:
     run.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.driver_lock.resolve(), is_singleton=True)
+    lock = FileLock(run.driver_lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -76,7 +76,7 @@ def test_a_grid_runs_in_its_order_in_one_process_and_is_told_as_it_goes(tmp_path
         told.append(state)
         if not refused:
             with pytest.raises(ResourceError, match="another process is running this sweep") as caught:
-                run(sweep, tmp_path)
+                run(sweep, tmp_path, begin=lambda: pytest.fail("a second driver has changed the run's files"))
             refused.append(caught.value)
 
     outcome = run(sweep, tmp_path, progress=listen)
