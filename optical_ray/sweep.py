@@ -202,13 +202,13 @@ class Sweep:
         if not isinstance(self.parts, tuple) or not all(isinstance(part, GridPart | SearchPart) for part in self.parts) or not self.parts:
             raise ConfigError(f"{where}: expected parts=(GridPart(...), SearchPart(...), ...), at least one")
         if self.concurrent_trials is not None:
-            check_number(f"{where}: concurrent_trials", self.concurrent_trials, 1, or_none="None for what fits")
+            _check_number(f"{where}: concurrent_trials", self.concurrent_trials, 1, or_none="None for what fits")
         if self.metric != VALID_SUCCESS_AT_1:
             raise ConfigError(f"{where}: metric={self.metric!r}; a sweep may select by {VALID_SUCCESS_AT_1} only")
         if not isinstance(self.predictions, tuple) or not all(isinstance(one, Prediction) for one in self.predictions):
             raise ConfigError(f"{where}: expected predictions=(Prediction(...), ...)")
         self._check_stop(where)
-        check_number(f"{where}: restarts", self.restarts, 0)
+        _check_number(f"{where}: restarts", self.restarts, 0)
         if self.hang_minutes is not None and (not _is_number(self.hang_minutes) or self.hang_minutes <= 0):
             raise ConfigError(f"{where}: hang_minutes={self.hang_minutes!r}; expected more than 0, or None")
         for part in self.parts:
@@ -227,7 +227,7 @@ class Sweep:
         for name, least in (("max_failed", 0), ("max_minutes", 0), ("patience", 1)):
             value = getattr(self.stop, name)
             if value is not None:
-                check_number(f"{where}: stop.{name}", value, least, whole=name != "max_minutes", or_none="None")
+                _check_number(f"{where}: stop.{name}", value, least, whole=name != "max_minutes", or_none="None")
 
     @property
     def fingerprint(self) -> str:
@@ -337,7 +337,7 @@ def _is_number(value: Any, whole: bool = False) -> bool:
     return isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_number(where: str, value: Any, least: int, most: int | None = None, whole: bool = True, or_none: str = "") -> None:
+def _check_number(where: str, value: Any, least: int, most: int | None = None, whole: bool = True, or_none: str = "") -> None:
     """Refuse what is no number, not finite, not whole where it has to be, or out of range.
 
     Raises:
@@ -353,7 +353,7 @@ def _check_search_types(part: SearchPart, where: str) -> None:
     if part.sampler not in get_args(Sampler):
         raise ConfigError(f"{where}: sampler={part.sampler!r}; expected {' or '.join(get_args(Sampler))}")
     for name, least, most in (("num_trials", 1, MOST_TRIALS), ("startup_trials", 0, None), ("seed", 0, None), ("population", 1, None)):
-        check_number(f"{where}: {name}", getattr(part, name), least, most)
+        _check_number(f"{where}: {name}", getattr(part, name), least, most)
     if not isinstance(part.space, Mapping) or not part.space:
         raise ConfigError(f"{where}: space={part.space!r}; expected {{field: Uniform(...), ...}}, at least one dimension")
     for name, dimension in part.space.items():

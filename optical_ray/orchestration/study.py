@@ -208,9 +208,12 @@ class StudyPart:
             open_or_done.add(planned.trial_id)
 
     def lost(self, trial: FrozenTrial) -> bool:
-        """Whether a trial has a value here and no files that say so: deleted, or damaged and removed. It is run again."""
-        planned = self.planned(trial) if trial.state in DONE else None
-        return planned is not None and self.state(planned) not in ("finished", "pruned", "failed")
+        """Whether a trial has its value here and no files that say so: deleted, or damaged and removed. It is run again.
+
+        One that the scheduler ended is not: a driver that was killed at that moment has left its status open, and it is closed yet.
+        """
+        planned = self.planned(trial) if trial.state == TrialState.COMPLETE else None
+        return planned is not None and self.state(planned) not in ("finished", "failed")
 
     def failed(self, planned: PlannedTrial) -> bool:
         """True when the trial itself raised, which its status file says."""

@@ -83,8 +83,9 @@ def adapt(callback: Any, option: str) -> Any:
             self._try(super().log_trial_result, iteration, trial, shown_result(result))
 
         def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
-            self._open.pop(trial, None)
-            self._try(super().log_trial_end, trial, failed)
+            if trial in self._open:  # closed once: the watcher closes all of its loggers too
+                del self._open[trial]
+                self._try(super().log_trial_end, trial, failed)
 
         def on_experiment_end(self, trials: Sequence[Trial], **info: Any) -> None:
             for trial in list(self._open):

@@ -12,7 +12,7 @@ from optical_ray.orchestration.study import StudyPart, open_storage
 from optical_ray.recipe import Recipe
 from optical_ray.runs.folder import RunFolder
 from optical_ray.runs.schemas import TrialStatus
-from optical_ray.sweep import Categorical, Conditional, Integer, LogUniform, Objective, SearchPart, Uniform
+from optical_ray.sweep import Asha, Categorical, Conditional, Integer, LogUniform, Objective, SearchPart, Uniform
 
 SPACE = {"transport.epsilon": LogUniform(0.01, 1.0), "mixing.temperature": Uniform(1.0, 5.0)}
 
@@ -170,6 +170,19 @@ def test_a_trial_whose_files_are_lost_is_asked_for_again_and_counts_once(tmp_pat
     study.enqueue_unfinished(retry_failed=False)
     assert study.remaining(retry_failed=False) == 0
     assert states(study) == ["COMPLETE"] * 4
+
+
+def test_a_trial_that_was_stopped_early_is_not_run_again_where_a_kill_left_its_status_open(tmp_path):
+    study = make(tmp_path, trials=1, scheduler=Asha(grace_steps=10))
+    trial = ask(study)
+    write(study, trial, "running", 0.2)
+    study.report(trial.number, 10, 0.2)
+    study.conclude(trial.number, None, pruned=True)
+    study = make(tmp_path, trials=1, scheduler=Asha(grace_steps=10))
+    study.settle()
+    study.enqueue_unfinished(retry_failed=False)
+    assert states(study) == ["PRUNED"]
+    assert study.remaining(retry_failed=False) == 0
 
 
 @pytest.mark.parametrize("content", [b"\x00" * 64 + b"\n", b"{}\n", b"no json\n{}\n", bytes(range(128, 200)) + b"\n"])

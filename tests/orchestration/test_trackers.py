@@ -117,6 +117,7 @@ def test_trials_that_were_stopped_are_closed_at_the_end():
     callback, trial = make_callback(), FakeTrial()
     callback.log_trial_start(trial)
     callback.on_experiment_end([trial])
+    callback.log_trial_end(trial)  # by the watcher, afterwards
     assert callback.ended == [("namet1", True)]
 
 
